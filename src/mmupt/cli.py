@@ -1,0 +1,331 @@
+"""The command line: verbs only. Heavy imports happen inside the verbs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mmupt import __version__
+from mmupt.errors import MmuptError
+
+if TYPE_CHECKING:
+    from mmupt.config import Config
+    from mmupt.pipeline.stages import Stages
+    from mmupt.runs import RunFolder
+    from mmupt.types import LabelledSample
+
+app = typer.Typer(
+    name="mmupt",
+    help="Improve a multimodal LLM without labels, in stages that people can supervise.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Lang = Literal["en", "ja"]
+ModelOption = Annotated[Path, typer.Option("--model", help="Local Hugging Face image-text model folder.")]
+DataOption = Annotated[Path, typer.Option("--data", help="JSONL file with images, problem, answer, id.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run in it goes on.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file, see docs/config.md.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting as key=value, such as train.max_steps=40.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+LangOption = Annotated[Lang, typer.Option("--lang", help="Language of tables and pages.")]
+SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be used, and list them.")]
+
+
+def main() -> None:
+    """Entry point: our own errors become one line and exit code 2."""
+    try:
+        app()
+    except MmuptError as error:
+        print(f"mmupt: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("mmupt: interrupted; the same command goes on where this stopped", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def demo(
+    out: OutOption = Path("runs/demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    lang: LangOption = "en",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also train the supervised bound and the published recipe.")
+    ] = False,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """The main job: a small model gets better at real handwriting without labels."""
+    from mmupt.config import load_config
+    from mmupt.demo import demo_config, write_demo_data
+    from mmupt.runs import open_run
+
+    config = load_config(None, settings or [], demo_config(out.resolve() / "data", seed))
+    command = "demo --compare" if compare else "demo"
+    with open_run(out, config, command) as folder:
+        if not (folder.root / "data" / "config.yaml").exists():
+            write_demo_data(folder.root / "data", seed, truth=compare)
+        truth = folder.root / "data" / "unlabelled-truth.jsonl"
+        _staged(folder, config, lang, as_json, truth if compare else None)
+
+
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="Gets images/, *.jsonl, model/ and config.yaml.")],
+    seed: Annotated[int, typer.Option("--seed", help="Which panels are drawn.")] = 0,
+) -> None:
+    """Write the demo's data, base model and preset as ordinary files."""
+    from mmupt.demo import write_demo_data
+    from mmupt.errors import RunFolderError
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunFolderError(f"{folder}: not an empty folder; choose a new one")
+    write_demo_data(folder, seed, truth=True)
+    typer.echo(f"{folder}: train.jsonl, unlabelled.jsonl, test.jsonl, images/, model/, config.yaml")
+
+
+@app.command()
+def run(
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the whole run.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; default: `out` of the file.")] = None,
+    settings: SetOption = None,
+    lang: LangOption = "en",
+    as_json: JsonOption = False,
+) -> None:
+    """The staged whole: base, SFT, label-free rounds, evaluation after each."""
+    from mmupt.config import load_config
+    from mmupt.errors import ConfigError
+    from mmupt.runs import open_run
+
+    config = load_config(config_file, settings or [])
+    target = out or config.out
+    if target is None:
+        raise ConfigError(f"{config_file}: no out in it; add `out: FOLDER` or pass --out")
+    for key, value in (("model.path", config.model.path), ("data.unlabelled", config.data.unlabelled), ("data.test", config.data.test)):
+        if value is None:
+            raise ConfigError(f"{config_file}: {key} is missing; `mmupt run` needs it")
+    _check_model(config)
+    with open_run(target, config, "run") as folder:
+        _staged(folder, config, lang, as_json, None)
+
+
+@app.command()
+def sft(
+    model: ModelOption,
+    data: DataOption,
+    out: OutOption,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    skip_bad: SkipBadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Supervised fine-tuning on rows with answers; the model goes to OUT/model."""
+    config = _command_config(config_file, settings, seed, model, skip_bad, {"labelled": data})
+    with _single_stage(config, out, "sft", as_json) as (stages, result):
+        rows = _labelled(config, data)
+        result |= {"labels_used": len(rows), **_finish(stages, stages.sft(rows))}
+
+
+@app.command()
+def train(
+    model: ModelOption,
+    data: DataOption,
+    out: OutOption,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    skip_bad: SkipBadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Label-free GRPO on rows without answers; the model goes to OUT/model."""
+    config = _command_config(config_file, settings, seed, model, skip_bad, {"unlabelled": data})
+    with _single_stage(config, out, "train", as_json) as (stages, result):
+        from mmupt.data.sources import read_samples
+
+        dataset = read_samples(data, data_root=config.data.root, skip_bad=config.data.skip_bad)
+        _report_left_out(dataset.left_out)
+        stage = "base"
+        for number in range(1, config.train.rounds + 1):
+            stage = stages.label_free(dataset.rows, after=stage, stage=f"round-{number}", key=number)
+        result |= {"labels_used": 0, "rows": len(dataset), **_finish(stages, stage)}
+
+
+@app.command("eval")
+def evaluate(
+    model: ModelOption,
+    data: DataOption,
+    out: OutOption,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    skip_bad: SkipBadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy and consistency on rows with answers; the figures go to OUT/metrics.json."""
+    config = _command_config(config_file, settings, seed, model, skip_bad, {"test": data})
+    with _single_stage(config, out, "eval", as_json) as (stages, result):
+        rows = _labelled(config, data)
+        stages.test = rows[: config.eval.limit]
+        result |= {"name": "eval", **stages.evaluate("base").metrics(), "labels_used": 0}
+
+
+def _staged(folder: RunFolder, config: Config, lang: Lang, as_json: bool, truth: Path | None) -> None:
+    from mmupt.data.sources import read_samples
+    from mmupt.pipeline.staged import Material, run_staged
+    from mmupt.report.build import write_report
+    from mmupt.report.table import stages_table, verdict_lines
+
+    data = config.data
+    assert data.unlabelled is not None  # noqa: S101
+    assert data.test is not None  # noqa: S101
+    unlabelled = read_samples(data.unlabelled, data_root=data.root, skip_bad=data.skip_bad)
+    _report_left_out(unlabelled.left_out)
+    material = Material(
+        labelled=_labelled(config, data.labelled) if data.labelled else (),
+        unlabelled=unlabelled.rows,
+        truth=_labelled(config, truth) if truth else (),
+    )
+    with _progress(folder, config, lang, as_json) as stages:
+        stages.test = _labelled(config, data.test)[: config.eval.limit]
+        metrics = run_staged(stages, material, compare=truth is not None)
+    written = write_report(folder.root, lang)
+    if as_json:
+        _print_json(metrics)
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(stages_table(metrics, lang))
+    for line in verdict_lines(metrics, lang):
+        console.print(line, highlight=False)
+    for path in written:
+        console.print(f"[dim]{path}[/dim]", soft_wrap=True)
+
+
+@contextmanager
+def _single_stage(
+    config: Config, out: Path, command: str, as_json: bool
+) -> Iterator[tuple[Stages, dict[str, Any]]]:
+    """A command that is one stage: opens the run, shows progress, writes `metrics.json`."""
+    from mmupt.pipeline.staged import about
+    from mmupt.runs import open_run, write_json
+
+    _check_model(config)
+    result: dict[str, Any] = {}
+    with open_run(out, config, command) as folder:
+        with _progress(folder, config, "en", as_json) as stages:
+            yield stages, result
+            result |= {**about(config), "device": str(stages.policy("base").device)}
+        write_json(folder.metrics, result)
+    if as_json:
+        _print_json(result)
+    else:
+        for name, value in result.items():
+            if isinstance(value, float | int | str):
+                typer.echo(f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}")
+
+
+@contextmanager
+def _progress(folder: RunFolder, config: Config, lang: Lang, as_json: bool) -> Iterator[Stages]:
+    """Threads set, events logged, bars drawn on standard error."""
+    import torch
+    from rich.console import Console
+
+    from mmupt.console import LiveProgress
+    from mmupt.events import EventLog
+    from mmupt.pipeline.stages import Stages
+
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    console = Console(stderr=True, quiet=as_json)
+    with LiveProgress(console, lang) as bars:
+        log = EventLog(folder.events, (bars,))
+        log.emit("run_started", seed=config.seed, version=__version__)
+        yield Stages(folder, config, log)
+
+
+def _command_config(
+    config_file: Path | None,
+    settings: Sequence[str] | None,
+    seed: int | None,
+    model: Path,
+    skip_bad: bool,
+    data: dict[str, Path],
+) -> Config:
+    """The file's settings, with the command's own model and data in their places."""
+    from mmupt.config import load_config
+
+    config = load_config(config_file, settings or [])
+    places = dict.fromkeys(("labelled", "unlabelled", "test")) | {k: v.resolve() for k, v in data.items()}
+    return config.model_copy(
+        update={
+            "seed": config.seed if seed is None else seed,
+            "model": config.model.model_copy(update={"path": model.resolve()}),
+            "data": config.data.model_copy(update={**places, "skip_bad": skip_bad or config.data.skip_bad}),
+        }
+    )
+
+
+def _check_model(config: Config) -> None:
+    """Refuse a folder that is no model before anything is written."""
+    from mmupt.policy.model import check_folder
+
+    assert config.model.path is not None  # noqa: S101
+    check_folder(config.model.path)
+
+
+def _labelled(config: Config, path: Path) -> Sequence[LabelledSample]:
+    from mmupt.data.sources import read_labelled
+
+    dataset = read_labelled(path, data_root=config.data.root, skip_bad=config.data.skip_bad)
+    _report_left_out(dataset.left_out)
+    return dataset.rows
+
+
+def _finish(stages: Stages, stage: str) -> dict[str, Any]:
+    """Put the final model at OUT/model."""
+    from mmupt.runs import copy_folder
+
+    copy_folder(stages.folder.checkpoint(stage), stages.folder.model)
+    return {"model": str(stages.folder.model), "stage": stage}
+
+
+def _report_left_out(left_out: Sequence[Any]) -> None:
+    for row in left_out:
+        typer.echo(f"left out {row.origin}: {row.reason}", err=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    from mmupt.events import jsonable
+
+    typer.echo(json.dumps(jsonable(value), ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

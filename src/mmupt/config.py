@@ -1,0 +1,269 @@
+"""The configuration: one schema for every command, the demo included.
+
+A run is this model written as YAML. Unknown keys are refused, every field says what it does, and
+names are those of TRL and transformers where they mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mmupt.data.views import ViewsConfig
+from mmupt.errors import ConfigError
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """Which model, and how it is held."""
+
+    path: Path | None = None
+    """Local Hugging Face folder of the starting model; `--model` on the command line."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `mps`, ..."""
+    max_prompt_length: Positive | None = None
+    """Longest prompt in tokens, images included; None: what the model has positions for."""
+    max_pixels: Positive = 16_777_216
+    """Largest image in pixels; a larger one is refused before it is decoded."""
+
+
+class DataConfig(Section):
+    """JSONL files; image paths in them are relative to the file and stay below it."""
+
+    labelled: Path | None = None
+    """Rows with answers for SFT."""
+    unlabelled: Path | None = None
+    """Rows for the label-free rounds; answers in them are not read."""
+    test: Path | None = None
+    """Held-out rows with answers for evaluation."""
+    root: Path | None = None
+    """Folder that image paths are relative to; None: that of each file."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, and list them, instead of stopping."""
+
+
+class SftConfig(Section):
+    """Supervised fine-tuning on the labelled rows."""
+
+    learning_rate: Rate = 1e-5
+    num_train_epochs: Annotated[float, Field(gt=0)] = 3.0
+    """Passes over the labelled rows."""
+    per_device_train_batch_size: Positive = 8
+    """Samples per update."""
+    warmup_ratio: Fraction = 0.1
+    """Fraction of the updates over which the learning rate rises; it then falls to 0 by cosine."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    augment: bool = False
+    """Show each picture as a random view instead of as it is."""
+
+
+class ConsensusConfig(Section):
+    """Where pseudo-labels come from and which are good enough."""
+
+    teacher: Literal["online", "frozen", "ema"] = "frozen"
+    """Who votes: the policy's own rollouts (as published), its copy from the start of the round,
+    or a moving average of it."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Decay per step of the `ema` teacher."""
+    views: Positive = 8
+    """Views of each picture that the teacher votes over; the first is the picture itself."""
+    samples_per_view: Positive = 1
+    """Answers of the teacher per view."""
+    temperature: Temperature = 0.0
+    """Temperature of the teacher; 0 takes its best answer of each view."""
+    min_share: Fraction = 0.7
+    """Prompts whose winning answer has a smaller share of all votes are not trained on."""
+    kind: str = "auto"
+    """Kind of answer, see `mmupt.extract`."""
+    rtol: Annotated[float, Field(ge=0.0)] | None = None
+    """Relative tolerance within which numbers count as the same answer."""
+
+
+class TrainConfig(Section):
+    """Label-free GRPO."""
+
+    rounds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Rounds; a frozen teacher is renewed at the start of each."""
+    max_steps: Positive = 100
+    """Updates per round."""
+    prompts_per_step: Positive = 32
+    """Prompts looked at in a step, before `min_share` filters them."""
+    num_generations: Annotated[int, Field(ge=2)] = 16
+    """Completions per prompt (G), spread evenly over the student's views."""
+    views: Positive = 1
+    """Views of each picture that the student answers from; divides `num_generations`."""
+    temperature: Annotated[float, Field(gt=0.0, le=5.0)] = 1.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    max_completion_length: Positive = 256
+    learning_rate: Rate = 1e-6
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Updates of each round over which the learning rate rises to its constant value."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    epsilon: Annotated[float, Field(gt=0)] = 0.2
+    """Lower clip of the policy ratio."""
+    epsilon_high: Annotated[float, Field(gt=0)] = 0.2
+    """Upper clip of the policy ratio."""
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL to the model of the round's start; 0 keeps no reference model."""
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    scale_rewards: Literal["group", "none"] = "none"
+    num_iterations: Positive = 1
+    """Passes over each step's rollouts."""
+    num_mini_batches: Positive = 1
+    """Updates per pass."""
+    freeze_vision: bool = False
+    """Leave the vision tower as it is."""
+    micro_batch_size: Positive = 64
+    """Prompts per forward pass; changes memory, not the result."""
+
+    @model_validator(mode="after")
+    def _views_divide(self) -> TrainConfig:
+        if self.num_generations % self.views:
+            raise ValueError(f"num_generations ({self.num_generations}) is not a multiple of views ({self.views})")
+        return self
+
+
+class EvalConfig(Section):
+    """Evaluation on held-out rows."""
+
+    num_samples: Annotated[int, Field(ge=1)] = 8
+    """Sampled answers per question (k)."""
+    temperature: Annotated[float, Field(gt=0.0, le=5.0)] = 1.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    max_completion_length: Positive = 256
+    limit: Positive | None = None
+    """Only the first so many rows."""
+    batch_size: Positive = 128
+    """Prompts per forward pass."""
+    steps: Annotated[int, Field(ge=0)] = 0
+    """A quick greedy evaluation for the curves after every so many updates; 0: none."""
+    kind: str = "auto"
+    """Kind of answer, see `mmupt.extract`."""
+    rtol: Annotated[float, Field(ge=0.0)] | None = None
+    """Relative tolerance within which numbers count as the same answer."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    views: ViewsConfig = ViewsConfig()
+    sft: SftConfig | None = SftConfig()
+    """None leaves the SFT stage out."""
+    consensus: ConsensusConfig = ConsensusConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    save_steps: Positive = 20
+    """Updates between two points that a killed run resumes from."""
+    num_threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads; 0 leaves the choice to PyTorch. The same number gives bit-equal results."""
+    out: Path | None = None
+    """Run folder of `mmupt run`."""
+
+
+def load_config(path: Path | None, settings: Sequence[str] = (), base: Config | None = None) -> Config:
+    """Defaults, then the file, then `key=value` settings (dots for sections, values as YAML).
+
+    Relative paths in a file are relative to the file.
+
+    Raises:
+        ConfigError: not readable, an unknown key, or a value out of range; one line for each.
+    """
+    tree: dict[str, Any] = base.model_dump(mode="json") if base else {}
+    if path is not None:
+        _merge(tree, _read_yaml(path))
+    for setting in settings:
+        _merge(tree, _parse_setting(setting))
+    where = str(path) if path else "--set"
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e, where) for e in error.errors())) from None
+
+
+def dump_config(config: Config) -> str:
+    """The whole configuration as YAML, defaults written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(tree).__name__}")
+    _absolute_paths(tree, path.resolve().parent)
+    return tree
+
+
+_PATH_KEYS = {("model", "path"), ("data", "labelled"), ("data", "unlabelled"), ("data", "test"), ("data", "root")}
+
+
+def _absolute_paths(tree: dict[str, Any], folder: Path) -> None:
+    for section, key in _PATH_KEYS:
+        values = tree.get(section)
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            values[key] = str(folder / values[key])
+    if isinstance(tree.get("out"), str):
+        tree["out"] = str(folder / tree["out"])
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    key, equals, value = setting.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {setting}: expected key=value, such as train.learning_rate=1e-6")
+    try:
+        parsed: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {setting}: the value is not valid YAML") from None
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def _merge(tree: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _explain(error: Any, where: str) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "config"
+    if error["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in error["loc"][:-1]:
+            field = section.model_fields[part].annotation
+            section = next((a for a in getattr(field, "__args__", ()) if a is not type(None)), field)
+        known = ", ".join(section.model_fields)
+        return f"{where}: unknown key {key}; known here: {known}"
+    return f"{where}: {key}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r:.80}"

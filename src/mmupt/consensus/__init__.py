@@ -1,0 +1,6 @@
+"""Consensus: from responses to answers, from answers to classes, from classes to a pseudo-label.
+
+Read in this order: `extract` (response -> answer), `equivalence` (answers -> classes), `vote`
+(classes -> pseudo-label and rewards), `reward` (answers against somebody else's label). Everything
+here is pure Python over strings: no torch, no numpy, no I/O, no `eval`.
+"""

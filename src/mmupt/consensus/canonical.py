@@ -1,0 +1,204 @@
+"""The canonical key of an answer: two answers are equivalent when their keys are equal.
+
+Because equivalence is equality of keys, it is reflexive, symmetric and transitive by construction,
+and each distinct string is read once. A key never depends on the other answers of the group.
+
+What an answer is read as, in this order (kind "auto"): yes/no, choice, date or time, quantity,
+compound (set, tuple, interval, ...), expression, text. The decisions stand in the modules: `units`,
+`structures`, `choices`, `calendar`, `numerals`, `text`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from mmupt.consensus import algebra, calendar, choices, text
+from mmupt.consensus.algebra import TooLargeError, UnreadableError
+from mmupt.consensus.expressions import expression
+from mmupt.consensus.quantities import quantity
+from mmupt.consensus.structures import numeric_key, structure
+from mmupt.consensus.writing import delatex, plain
+from mmupt.errors import ConfigError
+
+Key = tuple[object, ...]
+
+MAX_ANSWER = 20_000
+"""Longer answers abstain (characters)."""
+_CACHED = 512
+_MAX_NESTING = 6
+
+# Telephone numbers are no differences, n/a is no quotient, the 1990s are no seconds.
+_CODE = re.compile(r"\d+(?:-\d+){2,}|\d+(?:/\d+){2,}|\d+(?:\.\d+){2,}|[nN]/[aA]|(?:1\d|20)?\d0s")
+
+_INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0", re.ASCII)
+_QUOTES = re.compile(r"^([\"'`*_]{1,3})(.+)\1$", re.DOTALL)
+_PREFIX = re.compile(
+    r"(?:the )?(?:final )?answer(?: is\b|:)[\s:]*|(?:最終的な)?(?:答え?|解答|回答|正解)(?:は|:)\s*",
+    re.I,
+)
+_TRAILING = " \t\r\n.,;:。、"
+_EXCLAMATION = re.compile(r"(?<![\d)}!])!$")  # after a number it is a factorial
+_POLITE = re.compile("(?:です|である|になります|となります)$")
+
+
+def canonical(answer: str, kind: str = "auto") -> Key | None:
+    """Key of the answer's class; None abstains.
+
+    Args:
+        answer: an extracted answer; empty or longer than `MAX_ANSWER` characters abstains, and so
+            does a number too large to hold (9^9^9^9).
+        kind: one of `KINDS`. "auto" and "boxed" read anything. "number" abstains for what holds no
+            number. "yesno" abstains for what is neither. "choice" reads labels, several of them as
+            a set, and anything else as text. "json" abstains for what does not parse. "text" reads
+            nothing but text.
+
+    Raises:
+        ConfigError: unknown kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"answer kind {kind!r} is unknown; choose from {', '.join(KINDS)}")
+    if len(answer) > MAX_ANSWER:
+        return None
+    return _short(answer, kind) if len(answer) <= _CACHED else _read(answer, kind)
+
+
+@lru_cache(maxsize=1 << 16)
+def _short(answer: str, kind: str) -> Key | None:
+    return _read(answer, kind)
+
+
+def _read(answer: str, kind: str) -> Key | None:
+    if kind not in ("text", "json") and _INTEGER.fullmatch(answer):
+        if kind == "choice" and len(answer) <= 2:
+            return "choices", answer
+        return None if kind == "yesno" else ("num", int(answer), 1, ())
+    try:
+        return KINDS[kind](answer)
+    except TooLargeError:
+        return None
+
+
+def _auto(answer: str) -> Key | None:
+    return _value(_clean(answer), 0) or _text(answer)
+
+
+def _number(answer: str) -> Key | None:
+    clean = _clean(answer)
+    key = _value(clean, 0)
+    if key is not None and key[0] not in ("choice", "bool", "text"):
+        return key
+    return _last_number(clean)
+
+
+def _choice(answer: str) -> Key | None:
+    labels = choices.labels(_clean(answer))
+    return ("choices", *labels) if labels is not None else _text(answer)
+
+
+def _yesno(answer: str) -> Key | None:
+    found = choices.yes_or_no(_clean(answer), asked=True)
+    return None if found is None else ("bool", found)
+
+
+def _json(answer: str) -> Key | None:
+    try:
+        value = json.loads(answer, parse_constant=_refuse, parse_float=_exact, parse_int=_exact)
+    except (ValueError, RecursionError):
+        return None
+    return "json", json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _exact(digits: str) -> object:
+    """A JSON number by value, so that 1.0 is 1 and 1e2 is 100."""
+    try:
+        key = quantity(digits)
+    except TooLargeError:
+        raise ValueError(digits) from None
+    value = None if key is None else algebra.rational(key.value)
+    return {"number": str(value)}
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(constant)
+
+
+def _text(answer: str) -> Key | None:
+    unicode, clean = plain(answer), _clean(answer)
+    if "\\" in clean:
+        return "latex", text.markup(clean)
+    normal = text.words(clean)
+    # An answer made of punctuation only (`?`, `+`) stands for itself.
+    return ("text", normal) if normal else (("text", unicode) if unicode else None)
+
+
+KINDS: Mapping[str, Callable[[str], Key | None]] = {
+    "auto": _auto,
+    "boxed": _auto,
+    "number": _number,
+    "choice": _choice,
+    "yesno": _yesno,
+    "text": _text,
+    "json": _json,
+}
+
+
+def _clean(answer: str) -> str:
+    """Mended characters, LaTeX undone, quotes and closing punctuation off."""
+    clean = delatex(plain(answer))
+    if match := _PREFIX.match(clean):
+        clean = clean[match.end() :]
+    for _ in range(3):
+        before = clean
+        clean = _EXCLAMATION.sub("", clean.strip().rstrip(_TRAILING))
+        if match := _QUOTES.match(clean):
+            clean = match[2].strip()
+        clean = _POLITE.sub("", clean)
+        if clean == before:
+            break
+    return clean
+
+
+def _value(clean: str, depth: int) -> Key | None:
+    """The key of whatever is more than text, else None."""
+    if (when := calendar.moment(clean)) is not None:
+        return numeric_key(algebra.number(int(str(when[1])))) if when[0] == "year" else when
+    if not clean or depth > _MAX_NESTING or _CODE.fullmatch(clean):
+        return None
+    boolean = choices.yes_or_no(clean)
+    if boolean is not None:
+        return "bool", boolean
+    if (label := choices.letter(clean)) is not None:
+        return "choice", label
+    if (found := quantity(clean)) is not None:
+        return numeric_key(found.value, found.dimensions)
+    if clean in ("∞", "+∞", "-∞"):
+        return (clean.lstrip("+"),)
+    if (compound := structure(clean, lambda part: _value(part.strip(), depth + 1))) is not None:
+        return compound
+    try:
+        return numeric_key(expression(clean))
+    except UnreadableError:
+        return None
+
+
+_NUMBER_WITH_UNIT = re.compile(
+    r"[-+]?[$¥€£]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?\s?(?:[A-Za-zμΩ°%‰]{1,6}(?:\^?[23])?"
+    r"|[一-龯ぁ-んァ-ヶー]{1,4})?"
+)
+_NUMBER_ONLY = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?")
+
+
+def _last_number(clean: str) -> Key | None:
+    """The last number of a phrase, with its unit if it has one that is known."""
+    found_numbers = _NUMBER_WITH_UNIT.findall(clean)
+    if not found_numbers:
+        return None
+    last = found_numbers[-1]
+    bare = _NUMBER_ONLY.search(last)
+    for candidate in (last, bare[0] if bare else ""):
+        if (found := quantity(candidate.strip())) is not None:
+            return numeric_key(found.value, found.dimensions)
+    return None

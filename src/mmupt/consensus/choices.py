@@ -1,0 +1,98 @@
+"""Choices and yes/no: short answers out of a closed list."""
+
+from __future__ import annotations
+
+import re
+
+_KANA = "アイウエオカキクケコ"
+_WORD = (
+    r"(?:(?:the )?(?:correct )?(?:option|choice|answer|ans)(?: is)?[\s:]*"
+    r"|選択肢\s*|正解[はが]?[\s:]*)?"
+)
+_LETTER = re.compile(
+    rf"{_WORD}[(\[【「<]?\s?([A-Za-z{_KANA}])\s?[)\]】」>]?\s?[.:、。]?", re.IGNORECASE
+)
+_WITH_TEXT = re.compile(
+    rf"{_WORD}(?:[(\[]\s?([A-Ha-h{_KANA}])\s?[)\]][\s.:]*|([A-Ha-h])\s?[.)](?=\s)|([A-H])\s?:(?=\s)"
+    rf"|([{_KANA}])\s?[.):、](?=\s?\S))\s?(\S.*)",
+    re.DOTALL,
+)
+_FURTHER = re.compile(rf"(?:^|[\s,;(])[A-H{_KANA}]\s?[.:)](?:\s|$)")
+_SEVERAL = re.compile(r"[A-Za-z](?:\s*(?:,|、|;|/|\+|&|and|と|\s)\s*[A-Za-z])+|[A-Z]{2,6}")
+_LABEL = re.compile(rf"[A-Za-z{_KANA}]|\d{{1,2}}")
+_NUMBERED = re.compile(rf"{_WORD}[(\[]?\s?(\d{{1,2}})\s?[)\]]?\s?[.:番]?(?:目)?", re.IGNORECASE)
+
+_YES = frozenset(["yes", "true", "はい", "ええ", "正しい", "真"])
+_NO = frozenset(["no", "false", "いいえ", "いえ", "正しくない", "誤り", "偽", "間違い"])
+_YES_ASKED = _YES | frozenset([
+    "y", "t", "correct", "right", "yep", "yeah", "うん", "そうです", "そう", "ある", "あります",
+    "有",
+    "○", "◯", "〇",
+])  # fmt: skip
+_NO_ASKED = _NO | frozenset([
+    "n", "f", "incorrect", "wrong", "nope", "not", "いや", "違います", "違う", "ない", "ありません", "無",
+    "×", "✗", "x",
+])  # fmt: skip
+_POLITE = re.compile("です$|。$")
+
+
+def letter(text: str) -> str | None:
+    """The label of one choice: `B`, `(b)`, `B.`, `Option B`, `B. 12 cm`, `イ`; None if it is none.
+
+    A letter with a text behind it is read for A to H only, and stands for its letter: `B. 12 cm` is
+    B and not 12 cm. (`C. elegans` would be C; such answers want kind "text".)
+    """
+    if match := _LETTER.fullmatch(text):
+        return match[1].upper()
+    match = _WITH_TEXT.fullmatch(text) if len(text) <= 500 else None
+    if match is None or _FURTHER.search(match[5]):
+        return None
+    found = match[1] or match[2] or match[3] or match[4]
+    return found.upper() if found else None
+
+
+def labels(text: str) -> tuple[str, ...] | None:
+    """The labels chosen, sorted: one letter, several (`A, C` = `C and A` = `AC`), or a number."""
+    if (single := letter(text)) is not None:
+        return (single,)
+    if match := _NUMBERED.fullmatch(text):
+        return (match[1],)
+    text = text.strip("[](){}⦃⦄ ")
+    if len(text) <= 100 and _SEVERAL.fullmatch(text):
+        found = re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", text) or list(text)
+        return tuple(sorted({label.upper() for label in found}))
+    return None
+
+
+def yes_or_no(text: str, asked: bool = False) -> bool | None:
+    """True for yes, False for no, None for neither.
+
+    Args:
+        text: a whole answer.
+        asked: the question is known to be a yes/no question (kind "yesno"): then y, n, ○, ×,
+            correct, あります and their like count too.
+    """
+    word = _POLITE.sub("", text.casefold().strip(" .,!。、")).strip(" .,!。、")
+    if word in (_YES_ASKED if asked else _YES):
+        return True
+    if word in (_NO_ASKED if asked else _NO):
+        return False
+    return None
+
+
+_STATED = re.compile(
+    r"(?:^|[.!?。\n]\s{0,3}|(?:so|therefore|thus|hence|answer is|answer:),?\s)(yes|no)\b"
+    r"|(はい|いいえ)(?=[、,。.!\s]|です|$)|(正しくない|正しくありません|誤り|正しい)",
+    re.IGNORECASE,
+)
+
+
+def stated_yes_or_no(text: str) -> bool | None:
+    """The last yes or no that begins a sentence of a longer answer; None if there is none."""
+    last: bool | None = None
+    for match in _STATED.finditer(text):
+        if match[3]:
+            last = match[3] == "正しい"
+        else:
+            last = (match[1] or match[2]).casefold() in ("yes", "はい")
+    return last

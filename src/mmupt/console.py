@@ -1,0 +1,99 @@
+"""Live progress on the terminal: what is running, how far it is, how long it will take."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from mmupt.events import Event
+
+_STAGES = {
+    "en": {
+        "base": "base model", "sft": "supervised fine-tuning", "supervised": "supervised GRPO (upper bound)",
+        "published": "published recipe (contrast)", "round": "label-free round {n}", "evaluation": "evaluating {of}",
+        "resumed": "resumed after step {step}",
+    },
+    "ja": {
+        "base": "ベースモデル", "sft": "教師ありファインチューニング", "supervised": "教師ありGRPO(上限)",
+        "published": "論文どおりの手法(対照)", "round": "ラベルなしラウンド {n}", "evaluation": "評価中: {of}",
+        "resumed": "ステップ {step} の後から再開",
+    },
+}  # fmt: skip
+
+
+def stage_name(stage: str, lang: str) -> str:
+    """A stage in words."""
+    words = _STAGES[lang]
+    if stage.startswith("round-"):
+        return words["round"].format(n=stage.removeprefix("round-"))
+    return words.get(stage, stage)
+
+
+class LiveProgress:
+    """A listener of events that draws a bar per stage; quiet when the output is no terminal's.
+
+    Use as a context manager around the run.
+    """
+
+    def __init__(self, console: Console, lang: str = "en") -> None:
+        self.lang = lang
+        self.console = console
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> LiveProgress:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        stage = str(event.get("stage", ""))
+        match event["type"]:
+            case "stage_started" | "run_resumed":
+                self._bar(stage, stage_name(stage, self.lang), event["total_steps"], event["step"])
+                if event["type"] == "run_resumed":
+                    note = _STAGES[self.lang]["resumed"].format(step=event["step"])
+                    self.progress.console.print(f"{stage_name(stage, self.lang)}: {note}")
+            case "sft_step":
+                self._move(stage, event["step"], f"loss {event['loss']:.3f}")
+            case "grpo_step":
+                self._move(stage, event["step"], f"share {event['vote_share']:.2f} kept {event['kept']:.2f}")
+            case "evaluation_started":
+                of = _STAGES[self.lang]["evaluation"].format(of=stage_name(stage, self.lang))
+                self._bar(f"evaluate {stage}", of, event["total"], 0)
+            case "evaluation_progress":
+                self._move(f"evaluate {stage}", event["done"], "")
+            case "evaluated" if not event.get("interim"):
+                metrics = event["metrics"]
+                self._move(
+                    f"evaluate {stage}", metrics["n"], f"greedy {metrics['greedy']:.1%} sampled {metrics['mean']:.1%}"
+                )
+
+    def _bar(self, key: str, description: str, total: int, done: int) -> None:
+        self._tasks[key] = self.progress.add_task(description, total=total, completed=done, figures="")
+
+    def _move(self, key: str, done: int, figures: str) -> None:
+        if key in self._tasks:
+            self.progress.update(self._tasks[key], completed=done, figures=figures)

@@ -1,0 +1,32 @@
+"""Every error that mmupt raises on purpose.
+
+    MmuptError            root; the command line prints it as one line and exits with 2
+    ├── InputError        a file, row or image that cannot be used
+    ├── ConfigError       a setting that is unknown, out of range or in conflict
+    ├── ModelError        a folder that is not a usable image-text model
+    └── RunFolderError    an output folder that holds something else
+
+A message names the place (file, row or key), the value found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class MmuptError(Exception):
+    """Root of the package's own errors."""
+
+
+class InputError(MmuptError):
+    """A data file, row or image that cannot be used."""
+
+
+class ConfigError(MmuptError):
+    """A setting that is unknown, out of range, or in conflict with another."""
+
+
+class ModelError(MmuptError):
+    """A folder that is not a model this package can load."""
+
+
+class RunFolderError(MmuptError):
+    """An output folder that already holds another run, or is not writable."""

@@ -1,0 +1,157 @@
+"""Greedy and sampled accuracy, majority@k, pass@k and vote share on held-out rows."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmupt.config import EvalConfig
+from mmupt.consensus.equivalence import partition
+from mmupt.consensus.vote import vote
+from mmupt.policy.inputs import encode
+from mmupt.policy.model import Policy, inference
+from mmupt.policy.prompts import PromptMaker
+from mmupt.policy.sampler import SamplingParams, decode, stream_seeds
+from mmupt.policy.shared import Prefix, prefill
+from mmupt.stats import mean_interval, wilson
+from mmupt.train.labels import final_answer
+from mmupt.types import Completion, Finish, LabelledSample
+
+EVALUATION_STREAM = 3
+Progress = Callable[[int, int], None]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What N questions with k sampled answers each gave; every array has one entry a question.
+
+    Attributes:
+        ids: sample ids.
+        greedy: whether the most likely answer is right, 0 or 1.
+        mean: fraction of the k sampled answers that are right.
+        majority: whether the majority of the k sampled answers is right; a tie goes to the answer
+            that `vote` orders first, which does not depend on the order of the samples.
+        passed: whether any of the k is right (pass@k with n = k).
+        share: share of the majority among the k.
+        abstained, truncated, length: means over the k sampled responses.
+        k: sampled answers per question; 0 when only greedy was asked for.
+        seconds: wall time.
+    """
+
+    ids: tuple[str, ...]
+    greedy: Floats
+    mean: Floats
+    majority: Floats
+    passed: Floats
+    share: Floats
+    abstained: Floats
+    truncated: Floats
+    length: Floats
+    k: int
+    temperature: float
+    seconds: float
+
+    def metrics(self) -> dict[str, Any]:
+        """A stage of `metrics.json`: estimates with 95% intervals."""
+        n = len(self.ids)
+        stage: dict[str, Any] = {"n": n, "k": self.k, "temperature": self.temperature}
+        for name, values in (("greedy", self.greedy), ("majority", self.majority), ("pass", self.passed)):
+            stage[name] = _mean(values)
+            stage[f"{name}_ci"] = list(wilson(float(values.sum()), n)) if len(values) else None
+        for name, values in (("mean", self.mean), ("vote_share", self.share)):
+            stage[name] = _mean(values)
+            stage[f"{name}_ci"] = list(mean_interval(values, fractions=True)) if len(values) else None
+        for name, values in (
+            ("abstained", self.abstained), ("truncated", self.truncated), ("length", self.length),
+        ):  # fmt: skip
+            stage[name] = _mean(values)
+        stage["seconds"] = self.seconds
+        return stage
+
+
+def evaluate(
+    policy: Policy,
+    rows: Sequence[LabelledSample],
+    config: EvalConfig,
+    prompts: PromptMaker,
+    *,
+    seed: int,
+    sampled: bool = True,
+    progress: Progress | None = None,
+) -> Scores:
+    """Answer every row greedily and `num_samples` times at `temperature`, and score the answers.
+
+    Greedy and sampled answers share one prefill of the prompt and its images.
+    """
+    started = time.perf_counter()
+    k = config.num_samples if sampled else 0
+    columns: list[tuple[float, ...]] = []
+    for start in range(0, len(rows), config.batch_size):
+        part = rows[start : start + config.batch_size]
+        with inference(policy):
+            prefix = prefill(policy, encode(policy, [prompts.prompt(r.sample) for r in part]))
+            fork = _fork(prefix) if k else prefix
+            greedy = _decode(policy, prefix, 1, config, 0.0, (seed, start))
+            drawn = _decode(policy, fork, k, config, config.temperature, (seed, start)) if k else None
+        for i, row in enumerate(part):
+            columns.append(_score(row, greedy[i][0], drawn[i] if drawn else [], config))
+        if progress is not None:
+            progress(min(start + config.batch_size, len(rows)), len(rows))
+    table = np.asarray(columns, dtype=np.float64)
+    return Scores(
+        ids=tuple(r.sample.id for r in rows),
+        **dict(zip(_COLUMNS, table.T if k else [table[:, 0], *[np.empty(0)] * 7], strict=True)),
+        k=k,
+        temperature=config.temperature,
+        seconds=time.perf_counter() - started,
+    )
+
+
+_COLUMNS = ("greedy", "mean", "majority", "passed", "share", "abstained", "truncated", "length")
+
+
+def _score(
+    row: LabelledSample, greedy: Completion, drawn: Sequence[Completion], config: EvalConfig
+) -> tuple[float, ...]:
+    problem = row.sample.problem
+    answers = [final_answer(c, problem, config.kind) for c in (greedy, *drawn)]
+    truth, first, *classes = partition([row.answer, *answers], kind=config.kind, rtol=config.rtol)
+    right = [float(c is not None and c == truth) for c in classes]
+    if not drawn:
+        return (float(first is not None and first == truth),) + (float("nan"),) * 7
+    outcome = vote(answers[1:], kind=config.kind, rtol=config.rtol, tie="first-class-by-key")
+    winner, label = partition([row.answer, outcome.label], kind=config.kind, rtol=config.rtol)
+    return (
+        float(first is not None and first == truth),
+        float(np.mean(right)),
+        float(label is not None and winner == label),
+        float(any(right)),
+        outcome.share,
+        float(np.mean([a is None for a in answers[1:]])),
+        float(np.mean([c.finish is Finish.LENGTH for c in drawn])),
+        float(np.mean([len(c.token_ids) for c in drawn])),
+    )
+
+
+def _decode(
+    policy: Policy, prefix: Prefix, count: int, config: EvalConfig, temperature: float, key: tuple[int, int]
+) -> list[list[Completion]]:
+    rows = len(prefix.next_B)
+    seeds = stream_seeds(key[0], EVALUATION_STREAM, key[1], count=rows * count)
+    params = SamplingParams(temperature, config.top_p, 0, config.max_completion_length)
+    return decode(policy, prefix, [count] * rows, seeds, params)
+
+
+def _fork(prefix: Prefix) -> Prefix:
+    return Prefix(copy.deepcopy(prefix.cache), prefix.logits_BV, prefix.mask_BL, prefix.next_B)
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,1 @@
+"""The staged whole: base, SFT, label-free rounds, evaluation after each."""

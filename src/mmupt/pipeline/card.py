@@ -1,0 +1,39 @@
+"""The model card that every checkpoint carries."""
+
+from __future__ import annotations
+
+from mmupt import __version__
+from mmupt.config import Config, dump_config
+
+
+def model_card(stage: str, config: Config, labels_used: int) -> str:
+    """README.md of a checkpoint folder: what it is, how it was made, what to be careful about."""
+    base = config.model.path.name if config.model.path else "unknown"
+    how = {
+        "sft": f"supervised fine-tuning on {labels_used} labelled rows",
+        "supervised": f"GRPO towards true answers ({labels_used} labels), an upper bound for comparison",
+        "published": "online majority-vote GRPO as published (arXiv 2505.22453), for comparison",
+    }.get(stage, "label-free GRPO on majority pseudo-labels (arXiv 2505.22453); no labels were used")
+    return f"""---
+library_name: transformers
+pipeline_tag: image-text-to-text
+tags: [mmupt, {stage}]
+---
+# {base}: {stage}
+
+Made by mmupt {__version__}: {how}.
+
+Load it with `AutoModelForImageTextToText.from_pretrained` and `AutoProcessor.from_pretrained`.
+
+## Limits
+
+The majority of a model's own answers can be wrong, and training on it makes the model surer of
+the same mistake. Measure it on held-out questions with known answers before it is used.
+The licence of the starting model and of the data hold on.
+
+## Configuration
+
+```yaml
+{dump_config(config).rstrip()}
+```
+"""

@@ -1,0 +1,173 @@
+"""The staged method: base -> sft -> label-free rounds, evaluated after each, arms beside it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmupt import __version__
+from mmupt.config import Config
+from mmupt.evaluate.accuracy import Scores
+from mmupt.pipeline.stages import Stages
+from mmupt.runs import RunFolder, write_json
+from mmupt.stats import paired_difference
+from mmupt.types import LabelledSample, Sample
+
+
+@dataclass(frozen=True)
+class Material:
+    """The data of a run.
+
+    Attributes:
+        labelled: for SFT; empty leaves the stage out.
+        unlabelled: for the label-free rounds.
+        truth: the same questions with answers, for the supervised arm alone.
+    """
+
+    labelled: Sequence[LabelledSample]
+    unlabelled: Sequence[Sample]
+    truth: Sequence[LabelledSample] = ()
+
+
+def run_staged(stages: Stages, material: Material, *, compare: bool = False) -> dict[str, Any]:
+    """Run every stage that is not finished yet and write `metrics.json`. Returns the metrics."""
+    started = time.perf_counter()
+    config = stages.config
+    done = ["base"]
+    stages.evaluate("base")
+    if config.sft is not None and material.labelled:
+        done.append(stages.sft(material.labelled))
+        stages.evaluate("sft")
+    start = done[-1]
+    for number in range(1, config.train.rounds + 1):
+        done.append(stages.label_free(material.unlabelled, after=done[-1], stage=f"round-{number}", key=number))
+        stages.evaluate(done[-1])
+    arms: list[str] = []
+    if compare:
+        arms = run_arms(stages, material, after=start)
+    metrics = collect_metrics(stages, done, arms, start)
+    write_json(stages.folder.metrics, metrics)
+    stages.log.emit("run_finished", seconds=time.perf_counter() - started)
+    return metrics
+
+
+def run_arms(stages: Stages, material: Material, *, after: str) -> list[str]:
+    """Supervised GRPO and the published recipe from the same checkpoint, as many updates each."""
+    config = stages.config
+    steps = config.train.rounds * config.train.max_steps
+    together = config.model_copy(update={"train": config.train.model_copy(update={"max_steps": steps})})
+    stages.supervised(material.truth, after=after, stage="supervised", key=101, config=together)
+    stages.evaluate("supervised")
+    stages.label_free(
+        material.unlabelled, after=after, stage="published", key=102, config=published_recipe(together)
+    )
+    stages.evaluate("published")
+    return ["supervised", "published"]
+
+
+def published_recipe(config: Config) -> Config:
+    """MM-UPT as published (arXiv 2505.22453), at this run's learning rate and batch.
+
+    The policy's own rollouts vote on one view, every majority counts, rewards are divided by the
+    group's deviation; temperature 0.7, top-p 0.99, upper clip 0.3, KL weight 0.01.
+    """
+    return config.model_copy(
+        update={
+            "consensus": config.consensus.model_copy(update={"teacher": "online", "min_share": 0.0}),
+            "train": config.train.model_copy(
+                update={
+                    "views": 1,
+                    "temperature": 0.7,
+                    "top_p": 0.99,
+                    "epsilon": 0.2,
+                    "epsilon_high": 0.3,
+                    "beta": 0.01,
+                    "scale_rewards": "group",
+                    "loss_type": "dapo",
+                }
+            ),
+        }
+    )
+
+
+def collect_metrics(stages: Stages, done: Sequence[str], arms: Sequence[str], start: str) -> dict[str, Any]:
+    """Everything that `metrics.json` holds, from what the stages left on disk."""
+    booked = _booked(stages.folder)
+    scores = {name: stages.evaluate(name) for name in (*done, *arms)}
+    table = {name: _stage_row(name, scores[name], booked) for name in scores}
+    metrics: dict[str, Any] = {"stages": [table[name] for name in done]}
+    if arms:
+        metrics["arms"] = {name: table[name] for name in arms}
+        metrics["recovered"] = {
+            key: _recovered(scores[start], scores[done[-1]], scores["supervised"], key) for key in ("mean", "greedy")
+        }
+    metrics["gain"] = _gain(scores[start], scores[done[-1]])
+    metrics["labels_used"] = sum(int(table[name]["labels_used"]) for name in done)
+    metrics |= about(stages.config)
+    metrics["device"] = str(stages.policy(done[-1]).device)
+    metrics["seconds"] = sum(float(row["seconds"]) for row in table.values())
+    return metrics
+
+
+def about(config: Config) -> dict[str, Any]:
+    """What a figure must be read with: seed and versions."""
+    import torch
+    import transformers
+
+    versions = {
+        "mmupt": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    return {"seed": config.seed, "versions": versions}
+
+
+def _stage_row(name: str, scores: Scores, booked: Mapping[str, tuple[int, float]]) -> dict[str, Any]:
+    labels, seconds = booked.get(name, (0, 0.0))
+    row = {"name": name, **scores.metrics(), "labels_used": labels}
+    row["evaluation_seconds"], row["seconds"] = scores.seconds, seconds + scores.seconds
+    if name != "base":
+        row["checkpoint"] = f"checkpoints/{name}"
+    return row
+
+
+def _gain(before: Scores, after: Scores) -> dict[str, Any]:
+    """Last stage minus the stage before the label-free rounds, question by question."""
+    gain: dict[str, Any] = {}
+    for key in ("mean", "greedy"):
+        difference = paired_difference(getattr(before, key), getattr(after, key))
+        gain[key] = difference.estimate
+        gain[f"{key}_ci"] = [difference.low, difference.high]
+    return gain
+
+
+def _recovered(before: Scores, after: Scores, supervised: Scores, key: str) -> float | None:
+    """Share of the supervised gain that the label-free rounds reach; None without such a gain."""
+    bound = float(getattr(supervised, key).mean() - getattr(before, key).mean())
+    reached = float(getattr(after, key).mean() - getattr(before, key).mean())
+    return reached / bound if bound > 0 else None
+
+
+def _booked(folder: RunFolder) -> dict[str, tuple[int, float]]:
+    """Labels used and seconds trained per stage, from the events; repeated steps count once."""
+    labels: dict[str, int] = {}
+    steps: dict[tuple[str, int], float] = {}
+    for line in folder.events.read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # half a line that a killed run left
+        if event["type"] in ("sft_step", "grpo_step"):
+            steps[event["stage"], event["step"]] = float(event["seconds"])
+        elif event["type"] == "stage_finished":
+            labels[event["stage"]] = int(event["labels_used"])
+    names = {stage for stage, _ in steps} | set(labels)
+    return {
+        name: (labels.get(name, 0), sum(s for (stage, _), s in steps.items() if stage == name))
+        for name in names
+    }

@@ -1,0 +1,131 @@
+"""Stages of a run. Each leaves a checkpoint or a scores file; one that is there is not repeated."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmupt.config import Config
+from mmupt.evaluate.accuracy import Scores, evaluate
+from mmupt.evaluate.files import read_scores, write_scores
+from mmupt.events import EventLog
+from mmupt.pipeline.card import model_card
+from mmupt.policy.model import Policy, load_policy, save_policy
+from mmupt.policy.prompts import PromptMaker
+from mmupt.runs import RunFolder
+from mmupt.train.grpo import Run, train_label_free, train_supervised
+from mmupt.train.sft import run_sft
+from mmupt.types import LabelledSample, Sample
+
+INTERIM_ROWS = 200
+"""Held-out rows of the quick greedy evaluation that draws the curve between two stages."""
+
+
+@dataclass
+class Stages:
+    """Runs stages in one folder, holding at most one trained model.
+
+    Attributes:
+        folder: where everything goes.
+        config: the run's configuration.
+        log: events.
+        test: held-out rows; empty: nothing is evaluated.
+    """
+
+    folder: RunFolder
+    config: Config
+    log: EventLog
+    test: Sequence[LabelledSample] = ()
+    _policy: Policy | None = field(default=None, repr=False)
+    _stage: str = ""
+
+    def __post_init__(self) -> None:
+        self.prompts = PromptMaker(
+            self.config.views, max_pixels=self.config.model.max_pixels, seed=self.config.seed
+        )
+
+    def policy(self, stage: str) -> Policy:
+        """The model as `stage` left it; "base" is the starting model."""
+        if self._policy is None or self._stage != stage:
+            path = self.config.model.path if stage == "base" else self.folder.checkpoint(stage)
+            assert path is not None  # noqa: S101  checked where the command starts
+            self._policy = load_policy(path, dtype=self.config.model.dtype, device=self.config.model.device)
+            self._stage = stage
+        return self._policy
+
+    def sft(self, rows: Sequence[LabelledSample], *, after: str = "base", stage: str = "sft") -> str:
+        assert self.config.sft is not None  # noqa: S101
+        sft = self.config.sft
+
+        def work(policy: Policy) -> None:
+            run_sft(
+                policy, rows, sft, self.prompts, self.log, state_dir=self.folder.state(stage),
+                save_steps=self.config.save_steps, seed=self.config.seed, stage=stage,
+            )  # fmt: skip
+
+        return self._train(stage, after, work, len(rows))
+
+    def label_free(
+        self, samples: Sequence[Sample], *, after: str, stage: str, key: int, config: Config | None = None
+    ) -> str:
+        """One round on `samples`, which have no answers."""
+        run = self._run(stage, key, config)
+        return self._train(
+            stage, after, lambda p: train_label_free(p, samples, run, after_step=self._interim(p, stage)), 0
+        )
+
+    def supervised(self, rows: Sequence[LabelledSample], *, after: str, stage: str, key: int, config: Config) -> str:
+        """The upper bound: the same updates towards true answers."""
+        run = self._run(stage, key, config)
+        used = min(len(rows), config.train.max_steps * config.train.prompts_per_step)
+        return self._train(
+            stage, after, lambda p: train_supervised(p, rows, run, after_step=self._interim(p, stage)), used
+        )
+
+    def evaluate(self, stage: str) -> Scores:
+        """Score the model of `stage` on the held-out rows, once."""
+        path = self.folder.scores(stage)
+        if not path.exists():
+            self.log.emit("evaluation_started", stage=stage, total=len(self.test))
+            scores = evaluate(
+                self.policy(stage), self.test, self.config.eval, self.prompts, seed=self.config.seed,
+                progress=lambda done, total: self.log.tell("evaluation_progress", stage=stage, done=done, total=total),
+            )  # fmt: skip
+            write_scores(path, scores)
+            self.log.emit("evaluated", stage=stage, metrics=scores.metrics())
+        return read_scores(path)
+
+    def _run(self, stage: str, key: int, config: Config | None) -> Run:
+        return Run(
+            config=config or self.config, prompts=self.prompts, log=self.log, stage=stage, key=key,
+            state_dir=self.folder.state(stage), rollouts_dir=self.folder.rollouts,
+        )  # fmt: skip
+
+    def _train(self, stage: str, after: str, work: Callable[[Policy], None], labels: int) -> str:
+        if not self.folder.checkpoint(stage).exists():
+            started = time.perf_counter()
+            policy = self.policy(after)
+            self._stage = f"{stage}, unfinished"  # whatever happens now, this is no longer `after`
+            work(policy)
+            card = model_card(stage, self.config, labels)
+            save_policy(policy, self.folder.checkpoint(stage), card)
+            self._stage = stage
+            self.log.emit("stage_finished", stage=stage, labels_used=labels, seconds=time.perf_counter() - started)
+        shutil.rmtree(self.folder.state(stage), ignore_errors=True)
+        return stage
+
+    def _interim(self, policy: Policy, stage: str) -> Callable[[int], None] | None:
+        every, rows = self.config.eval.steps, self.test[:INTERIM_ROWS]
+        if not every or not rows:
+            return None
+
+        def after_step(step: int) -> None:
+            if step % every == 0:
+                scores = evaluate(policy, rows, self.config.eval, self.prompts, seed=self.config.seed, sampled=False)
+                metrics: dict[str, Any] = {"greedy": float(scores.greedy.mean()), "n": len(rows)}
+                self.log.emit("evaluated", stage=stage, step=step, interim=True, metrics=metrics)
+
+        return after_step

@@ -1,0 +1,103 @@
+"""From a question and its pictures to what the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from mmupt.errors import InputError
+from mmupt.policy.model import Policy
+
+IMAGE_MARK = "<image>"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question with its decoded pictures, ready to be encoded.
+
+    Attributes:
+        problem: text with one ``<image>`` mark per picture.
+        images: RGB pictures in the order of the marks.
+        origin: where it came from, for messages.
+    """
+
+    problem: str
+    images: tuple[Image.Image, ...]
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """B encoded prompts, left-padded to L tokens.
+
+    Attributes:
+        features: keyword arguments of the model's forward; `input_ids` and `attention_mask` are (B, L).
+    """
+
+    features: dict[str, torch.Tensor]
+
+    @property
+    def attention_mask(self) -> torch.Tensor:
+        return self.features["attention_mask"]
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Tokens of each prompt without its padding, (B,)."""
+        return self.attention_mask.sum(-1)
+
+    def __len__(self) -> int:
+        return int(self.attention_mask.shape[0])
+
+
+def chat_text(policy: Policy, problem: str) -> str:
+    """The problem as the user's turn in the model's own chat format, up to the reply."""
+    content: list[dict[str, str]] = []
+    for index, part in enumerate(problem.split(IMAGE_MARK)):
+        if index:
+            content.append({"type": "image"})
+        if part.strip():
+            content.append({"type": "text", "text": part.strip()})
+    messages = [{"role": "user", "content": content}]
+    text: str = policy.processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=False
+    )
+    return text
+
+
+def encode(policy: Policy, prompts: Sequence[Prompt], *, max_prompt_length: int | None = None) -> PromptBatch:
+    """Encode prompts with the model's processor.
+
+    Prompts are never cut: a cut prompt loses image tokens and the model then fails, or worse,
+    answers without the picture.
+
+    Raises:
+        InputError: a prompt is longer than `max_prompt_length` or than the model has positions for.
+    """
+    arguments: dict[str, Any] = {"text": [chat_text(policy, p.problem) for p in prompts]}
+    if any(p.images for p in prompts):
+        arguments["images"] = [list(p.images) for p in prompts]
+    if "mm_token_type_ids" in policy.forward_names:
+        arguments["return_mm_token_type_ids"] = True
+    encoded = policy.processor(**arguments, padding=True, return_tensors="pt")
+    features = {
+        name: value.to(policy.device)
+        for name, value in encoded.items()
+        if isinstance(value, torch.Tensor) and name != "token_type_ids"
+    }
+    for name, value in features.items():
+        if value.is_floating_point():
+            features[name] = value.to(policy.model.dtype)
+    batch = PromptBatch(features)
+    limit = min(policy.max_length, max_prompt_length or policy.max_length)
+    longest = int(batch.lengths.max())
+    if longest > limit:
+        worst = prompts[int(batch.lengths.argmax())]
+        raise InputError(
+            f"{worst.origin or 'prompt'}: {longest} tokens with its images, the limit is {limit}; "
+            "shorten the problem, use smaller images, or raise model.max_prompt_length"
+        )
+    return batch

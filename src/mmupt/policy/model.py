@@ -1,0 +1,173 @@
+"""Loading and saving a Hugging Face image-text model. One path for every size of model."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmupt.errors import ModelError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model with its processor.
+
+    Attributes:
+        model: any class that `AutoModelForImageTextToText` loads.
+        processor: what `AutoProcessor` loads from the same folder.
+        path: the folder it came from.
+    """
+
+    model: Any
+    processor: Any
+    path: Path
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @cached_property
+    def pad_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.stop_ids[0])
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end a turn: those of the generation config and the tokenizer's own."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        ids = list(configured) if isinstance(configured, list | tuple) else [configured]
+        ids.append(self.tokenizer.eos_token_id)
+        stops = tuple(dict.fromkeys(int(i) for i in ids if i is not None))
+        if not stops:
+            raise ModelError(f"{self.path}: neither generation_config.json nor the tokenizer names an end token")
+        return stops
+
+    @cached_property
+    def forward_names(self) -> frozenset[str]:
+        """Names of the arguments that the model's forward takes."""
+        return frozenset(inspect.signature(self.model.forward).parameters)
+
+    @cached_property
+    def max_length(self) -> int:
+        """Longest sequence the text model has positions for, in tokens."""
+        text = self.model.config.get_text_config()
+        return int(getattr(text, "max_position_embeddings", 1 << 20))
+
+    def clone(self) -> Policy:
+        """An independent copy of the weights: a frozen teacher, a reference."""
+        import copy
+
+        twin = copy.deepcopy(self.model)
+        twin.requires_grad_(False)
+        twin.eval()
+        return Policy(twin, self.processor, self.path)
+
+
+@contextmanager
+def inference(policy: Policy) -> Iterator[None]:
+    """Evaluation mode without gradients; the former mode comes back."""
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        policy.model.train(was_training)
+
+
+def pick_device(wanted: str) -> torch.device:
+    """`auto` takes the first accelerator there is, otherwise the CPU."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator if accelerator is not None else torch.device("cpu")
+
+
+def check_folder(path: Path) -> str:
+    """Refuse a folder that cannot be a model, cheaply; returns its model type.
+
+    Raises:
+        ModelError: no folder, no config.json, or no safetensors in it.
+    """
+    if not path.is_dir():
+        raise ModelError(f"{path}: not a folder; --model takes a local Hugging Face model folder")
+    config_file = path / "config.json"
+    if not config_file.is_file():
+        raise ModelError(f"{path}: no config.json in it; expected a Hugging Face model folder")
+    try:
+        model_type = json.loads(config_file.read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, TypeError, KeyError):
+        raise ModelError(f"{config_file}: no JSON object with a model_type; expected a Hugging Face model folder") from None
+    if not list(path.glob("*.safetensors")):
+        raise ModelError(
+            f"{path}: no *.safetensors in it; other weight formats are not loaded, convert them first"
+        )
+    return str(model_type)
+
+
+def load_policy(path: Path, *, dtype: str = "float32", device: str = "auto") -> Policy:
+    """Load model and processor from a local folder.
+
+    Only safetensors are read, remote code is never run, nothing is fetched.
+
+    Raises:
+        ModelError: the folder is missing, is not an image-text model, or cannot be loaded.
+    """
+    model_type = check_folder(path)
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
+    try:
+        processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(
+            path,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: model type {model_type!r} cannot be loaded as an image-text model: {first}") from error
+    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+        raise ModelError(f"{path}: its processor handles no images; expected an image-text model")
+    if not processor.chat_template:
+        raise ModelError(f"{path}: no chat template in it; add chat_template.jinja to the folder")
+    processor.tokenizer.padding_side = "left"  # the last prompt token is always at -1
+    model.to(pick_device(device))
+    return Policy(model, processor, path)
+
+
+def save_policy(policy: Policy, folder: Path, card: str) -> None:
+    """Write a complete Hugging Face folder, atomically: it is there whole or not at all."""
+    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    policy.model.save_pretrained(temporary, safe_serialization=True)
+    policy.processor.save_pretrained(temporary)
+    (temporary / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,264 @@
+"""Intervals and tests for accuracies. Pure functions; plain Python and numpy.
+
+Where a quantity is not defined (no trials, one value, an unscored value among the values) the
+result is NaN, never a guess; each docstring says when. Misuse (a confidence outside (0, 1), lists
+of different lengths, fractions outside [0, 1]) raises `ValueError`.
+
+All intervals are over held-out samples of one run. They say nothing about other seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = Sequence[float] | NDArray[np.float64]
+
+_SERIES_MAX_DF = 200
+"""Up to here Student's quantile comes from the finite series, above from the expansion."""
+
+
+class Interval(NamedTuple):
+    """Both ends of an interval; both NaN where it is undefined."""
+
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """A mean difference with its interval, in the unit of the values."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+UNDEFINED = Interval(math.nan, math.nan)
+
+
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
+    """Score interval for a proportion (Wilson 1927), for values that are right or wrong.
+
+        centre = (p + z^2 / 2n) / (1 + z^2 / n)
+        half   = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2)
+
+    Unlike the normal interval it stays in [0, 1] and has width at p = 0 and p = 1: 200 right of
+    200 give a lower end of 0.981, not 1.
+
+    Args:
+        successes: number of successes, 0 <= successes <= n.
+        n: number of trials.
+        confidence: nominal coverage.
+
+    Returns:
+        The interval; NaN for n = 0 and for NaN input.
+
+    Raises:
+        ValueError: confidence outside (0, 1), or successes outside [0, n].
+    """
+    z = _normal_quantile(confidence)
+    if math.isnan(successes) or math.isnan(n) or n == 0:
+        return UNDEFINED
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes = {successes} is outside 0..n = {n}")
+    return _score_interval(successes / n, n, z)
+
+
+def mean_interval(
+    values_N: Values, confidence: float = 0.95, *, fractions: bool = False
+) -> Interval:
+    """Interval for the mean of one value per sample, such as mean@k.
+
+    The k completions of a sample share its question and picture, so their outcomes are not
+    independent: N * k trials would give an interval that is too narrow. The N per-sample means
+    are independent, so the interval is over them.
+
+    Default: Student's t interval, m +- t(N-1) s / sqrt(N). A t interval and not a bootstrap,
+    because it needs no random numbers and the two agree at the sizes used here.
+
+    With `fractions`, for values in [0, 1]: the Wilson interval at the effective size
+
+        n_eff = m (1 - m) / (s^2 / N)
+
+    with t(N-1) in the place of z: the form that a comparison of intervals for clustered samples
+    recommends (Franco et al. 2019, PMC6690503). Clipping the t interval would keep it inside
+    [0, 1] too, but near 0 and 1 it would miss the truth far too often. When all values are 0 or
+    all are 1, s is 0 and tells nothing; then n_eff = N. For values that are only 0 or 1,
+    n_eff = N - 1.
+
+    Simulated coverage at a nominal 95% with a mean of 0.97 (values mostly 0 or 1): 95% for
+    N = 600, 93% for N = 200, 89% for N = 50, where the t interval covers 95%, 90% and 83%. So
+    near 0 and 1 a few dozen samples prove little by any of them.
+
+    When all values are equal and not 0 or 1, the interval has no width. That is a statement
+    about the estimate of s, not certainty.
+
+    Args:
+        values_N: one value per sample.
+        confidence: nominal coverage.
+        fractions: the values are fractions in [0, 1], and so is the interval.
+
+    Returns:
+        The interval; NaN for fewer than two values or when a value is NaN (unscored).
+
+    Raises:
+        ValueError: confidence outside (0, 1); with `fractions`, a value outside [0, 1].
+    """
+    _normal_quantile(confidence)  # refuses a bad confidence even when there is nothing to do
+    values = _as_vector(values_N)
+    n = values.size
+    if n < 2 or bool(np.isnan(values).any()):
+        return UNDEFINED
+    if fractions and bool(((values < 0) | (values > 1)).any()):
+        raise ValueError("a value is outside [0, 1]")
+    mean, deviation = _mean_and_deviation(values)
+    t = student_quantile(n - 1, confidence)
+    if not fractions:
+        half = t * deviation / math.sqrt(n)
+        return Interval(mean - half, mean + half)
+    if deviation > 0:
+        return _score_interval(mean, mean * (1 - mean) / (deviation**2 / n), t)
+    return _score_interval(mean, n, t) if mean in (0.0, 1.0) else Interval(mean, mean)
+
+
+def paired_difference(before_N: Values, after_N: Values, confidence: float = 0.95) -> Difference:
+    """Mean of after - before over the same samples, with the t interval of the differences.
+
+    Both stages answer the same questions, so the question's difficulty cancels, and the interval
+    is narrower than two separate intervals suggest. When all differences are equal it has no
+    width; with two lists of 0 and 1, `mcnemar_exact` gives the exact test.
+
+    Args:
+        before_N: one value per sample.
+        after_N: one value per sample, in the same order.
+        confidence: nominal coverage.
+
+    Returns:
+        estimate, low, high; all NaN for no samples or when a value is NaN; low and high NaN for
+        a single sample.
+
+    Raises:
+        ValueError: lists of different lengths, or confidence outside (0, 1).
+    """
+    before, after = _as_vector(before_N), _as_vector(after_N)
+    if before.size != after.size:
+        raise ValueError(f"{before.size} values before but {after.size} after: not pairs")
+    interval = mean_interval(after - before, confidence)
+    estimate = math.nan if before.size == 0 else float((after - before).mean())
+    return Difference(estimate, interval.low, interval.high)
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that at least one of k completions, drawn without replacement, is right.
+
+    pass@k = 1 - C(n - c, k) / C(n, k), the unbiased estimator of arXiv 2107.03374, eq. 1.
+
+    Args:
+        n: completions sampled for the problem.
+        c: how many of them are right.
+        k: how many may be tried.
+
+    Returns:
+        The estimate; NaN for k > n (it would be biased), k < 1 or c outside 0..n.
+    """
+    if not (1 <= k <= n and 0 <= c <= n):
+        return math.nan
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Two-sided exact p-value that two stages err equally often on the same samples.
+
+    Under the hypothesis each of the n = b + c samples on which they differ is a fair coin:
+    p = min(1, 2 sum_{i <= min(b, c)} C(n, i) / 2^n) (McNemar 1947, exact binomial form).
+
+    Args:
+        b: samples that only the first stage got right.
+        c: samples that only the second stage got right.
+
+    Returns:
+        The p-value; 1 for b = c = 0 (no sample speaks for a difference), NaN for negative counts.
+    """
+    if b < 0 or c < 0:
+        return math.nan
+    n = b + c
+    tail = sum(math.comb(n, i) for i in range(min(b, c) + 1))
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def student_quantile(df: int, confidence: float) -> float:
+    """t with P(|T| <= t) = confidence for Student's T with df degrees of freedom.
+
+    By bisection of the finite series (Abramowitz and Stegun 26.7.3 and 26.7.4) up to 200 degrees
+    of freedom, by the expansion around the normal quantile (26.7.5) above.
+
+    Raises:
+        ValueError: confidence outside (0, 1) or df < 1.
+    """
+    z = _normal_quantile(confidence)
+    if df < 1:
+        raise ValueError(f"df = {df} is below 1")
+    if df > _SERIES_MAX_DF:
+        return (
+            z
+            + (z**3 + z) / (4 * df)
+            + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
+            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * df**3)
+        )
+    low, high = 0.0, math.pi / 2
+    for _ in range(64):
+        middle = (low + high) / 2
+        if _student_mass(middle, df) < confidence:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(df) * math.tan((low + high) / 2)
+
+
+def _student_mass(theta: float, df: int) -> float:
+    """P(|T| <= sqrt(df) tan(theta)) for Student's T."""
+    cosine2 = math.cos(theta) ** 2
+    if df % 2 == 0:
+        term = total = 1.0
+        for i in range(2, df - 1, 2):
+            term *= (i - 1) / i * cosine2
+            total += term
+        return math.sin(theta) * total
+    term = math.cos(theta)
+    total = term if df > 1 else 0.0
+    for i in range(3, df - 1, 2):
+        term *= (i - 1) / i * cosine2
+        total += term
+    return 2 / math.pi * (theta + math.sin(theta) * total)
+
+
+def _score_interval(p: float, n: float, z: float) -> Interval:
+    scale = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At p = 0 and p = 1 one end is exactly 0 or 1; rounding must not move it inside or outside.
+    low = 0.0 if p == 0 else max(0.0, centre - half)
+    high = 1.0 if p == 1 else min(1.0, centre + half)
+    return Interval(low, high)
+
+
+def _mean_and_deviation(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and sample standard deviation; exactly (v, 0) when every value is v."""
+    if bool((values == values[0]).all()):
+        return float(values[0]), 0.0
+    return float(values.mean()), float(values.std(ddof=1))
+
+
+def _normal_quantile(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence} is outside (0, 1)")
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _as_vector(values: Values) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64).reshape(-1)

@@ -1,0 +1,1 @@
+"""Training: advantages, losses, supervised fine-tuning and label-free GRPO."""

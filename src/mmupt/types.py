@@ -1,0 +1,93 @@
+"""The nouns of the method. Nothing here imports anything of ours.
+
+`Sample` has no field for an answer: what is label-free is label-free by type. Answers live in
+`LabelledSample`, which only supervised fine-tuning, evaluation and audits accept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question about zero or more images, without an answer.
+
+    Attributes:
+        id: unique within its data set.
+        problem: the question; every ``<image>`` mark stands for one entry of `images`, in order.
+        images: absolute paths of the image files.
+        origin: where the row came from (``file:line``), for messages.
+        meta: further columns of the row, as text, for slicing; never an answer.
+    """
+
+    id: str
+    problem: str
+    images: tuple[Path, ...] = ()
+    origin: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSample:
+    """A sample with its true answer; for SFT, evaluation and audits only.
+
+    Attributes:
+        sample: the question.
+        answer: the true final answer.
+        response: the whole response to imitate in SFT; `None` means ``\\boxed{answer}``.
+    """
+
+    sample: Sample
+    answer: str
+    response: str | None = None
+
+
+class Finish(StrEnum):
+    """Why a completion ended."""
+
+    STOP = "stop"
+    """The model ended its turn."""
+    LENGTH = "length"
+    """Cut at `max_completion_length`; a truncated response abstains from the vote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled response.
+
+    Attributes:
+        text: decoded response without special tokens.
+        token_ids: T generated tokens, the end-of-turn token included when it was generated.
+        logprobs: T log-probabilities in nats under the policy that sampled, at its temperature.
+        finish: why it ended.
+        view: index of the image view it was sampled from; 0 is the picture as it is.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: Finish
+    view: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What a group of answers agrees on.
+
+    Attributes:
+        label: the winning answer as first written, or None (nobody answered, or a tie abstains).
+        share: fraction of all G answers, abstentions included, in the winning class.
+        tied: whether another class was as large.
+        classes: class of each answer, numbered by first appearance; None for an abstention.
+        rewards: one reward per answer.
+    """
+
+    label: str | None
+    share: float
+    tied: bool
+    classes: tuple[int | None, ...]
+    rewards: tuple[float, ...]

@@ -1,0 +1,61 @@
+"""Fixtures that tests of several folders share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported anywhere
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+sys.path.insert(0, str(Path(__file__).parent / "unit"))  # `tiny`, whatever the import mode
+
+settings.register_profile("house", deadline=None, derandomize=True, database=None)
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """Arithmetic in one thread: fast for tiny tensors, and in the same order every time."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def idefics3_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A tiny Idefics3 as a Hugging Face folder."""
+    import tiny
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return tiny.save_idefics3(tmp_path_factory.mktemp("models") / "idefics3")
+
+
+@pytest.fixture
+def load_idefics3(idefics3_folder: Path) -> Callable[[], object]:
+    """Loads the tiny Idefics3 from disk, as anew as a started process would."""
+    from mmupt.policy.model import load_policy
+
+    return lambda: load_policy(idefics3_folder, device="cpu")
+
+
+@pytest.fixture
+def idefics3(load_idefics3: Callable[[], object]) -> object:
+    """A freshly loaded tiny Idefics3."""
+    return load_idefics3()
+
+
+@pytest.fixture
+def qwen(one_thread: None) -> object:
+    """A tiny Qwen2.5-VL; its features come from `tiny.qwen_row`, it has no processor."""
+    import tiny
+
+    return tiny.qwen_policy()
