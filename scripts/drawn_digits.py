@@ -11,17 +11,22 @@ from PIL import Image, ImageDraw, ImageFont
 from mmupt.data.handwriting import enlarge
 
 FONTS: tuple[str, ...] = (
-    "DejaVuSans", "DejaVuSans-Oblique", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSansMono-Oblique",
-    "DejaVuSerif", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralItalic", "cmr10", "cmss10", "cmtt10",
+    "DejaVuSans", "DejaVuSans-Oblique", "DejaVuSans-Bold", "DejaVuSansMono",
+    "DejaVuSansMono-Oblique", "DejaVuSerif", "DejaVuSerif-Italic",
+    "STIXGeneral", "STIXGeneralItalic", "cmr10", "cmss10", "cmtt10",
 )  # fmt: skip
 
 
-def draw_glyph(digit: int, fonts: list[ImageFont.FreeTypeFont], rng: np.random.Generator) -> np.ndarray:
+def draw_glyph(
+    digit: int, fonts: list[ImageFont.FreeTypeFont], rng: np.random.Generator
+) -> np.ndarray:
     """One digit as 8x8 ink in [0, 1]: random font, stroke, shear, stretch and turn, cropped."""
     font = fonts[rng.integers(len(fonts))]
     canvas = Image.new("L", (128, 128), 0)
     draw = ImageDraw.Draw(canvas)
-    draw.text((64, 64), str(digit), fill=255, font=font, anchor="mm", stroke_width=int(rng.integers(0, 5)))
+    draw.text(
+        (64, 64), str(digit), fill=255, font=font, anchor="mm", stroke_width=int(rng.integers(0, 5))
+    )
     angle = np.deg2rad(rng.uniform(-20, 20))
     shear, stretch = rng.uniform(-0.35, 0.35), rng.uniform(0.5, 1.1)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -34,7 +39,9 @@ def draw_glyph(digit: int, fonts: list[ImageFont.FreeTypeFont], rng: np.random.G
         Image.Resampling.BILINEAR,
     )
     left, top, right, bottom = canvas.getbbox() or (0, 0, 128, 128)
-    corners = np.array([[left, top], [left, bottom], [right, bottom], [right, top]], dtype=np.float64)
+    corners = np.array(
+        [[left, top], [left, bottom], [right, bottom], [right, top]], dtype=np.float64
+    )
     corners += rng.uniform(-0.12, 0.12, size=(4, 2)) * (bottom - top)  # a hand is not a ruler
     canvas = canvas.transform(
         (128, 128), Image.Transform.QUAD, tuple(corners.ravel()), Image.Resampling.BILINEAR

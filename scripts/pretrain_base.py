@@ -11,28 +11,37 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from drawn_digits import glyph_bank
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from drawn_digits import glyph_bank
 from mmupt.data.handwriting import CELL, QUESTIONS, Panel, assemble, draw_question, panels
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}:"
     "{% if message['content'] is string %} {{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>"
-    "{% else %} {{ part['text'] }}{% endif %}{% endfor %}{% endif %}<end_of_utterance>\n{% endfor %}"
+    "{% else %} {{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "<end_of_utterance>\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant: {% endif %}"
 )
-SPECIAL = ["<pad>", "<bos>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"]
+SPECIAL = [
+    "<pad>",
+    "<bos>",
+    "<end_of_utterance>",
+    "<fake_token_around_image>",
+    "<image>",
+    "<global-img>",
+]
 MERGES = 90
 """Few merges: the words of the questions and little else, so that any text stays bytes."""
 
 
-def build_tokenizer():  # type: ignore[no-untyped-def]
+def build_tokenizer() -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -64,7 +73,9 @@ def build_tokenizer():  # type: ignore[no-untyped-def]
     )
 
 
-def build(seed: int, patch: int = 12, hidden: int = 128, vision_layers: int = 4, vision_mlp: int = 256):  # type: ignore[no-untyped-def]
+def build(
+    seed: int, patch: int = 12, hidden: int = 128, vision_layers: int = 4, vision_mlp: int = 256
+) -> tuple[Any, Any]:
     """The untrained model and its processor."""
     from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
     from transformers.models.idefics3.image_processing_pil_idefics3 import (
@@ -128,7 +139,9 @@ def pixels(images: np.ndarray) -> torch.Tensor:
 class Examples:
     """Panels of drawn digits, tokenised as the processor tokenises them."""
 
-    def __init__(self, processor, bank: tuple[np.ndarray, np.ndarray], rng: np.random.Generator):  # type: ignore[no-untyped-def]
+    def __init__(
+        self, processor: Any, bank: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
+    ):
         self.cells, self.digits = bank
         self.rng = rng
         self.processor = processor
@@ -137,7 +150,12 @@ class Examples:
     def prompt_ids(self, question: str) -> list[int]:
         if question not in self.prompts:
             text = self.processor.apply_chat_template(
-                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}],
+                [
+                    {
+                        "role": "user",
+                        "content": [{"type": "image"}, {"type": "text", "text": question}],
+                    }
+                ],
                 add_generation_prompt=True,
             )
             blank = np.zeros((48, 48, 3), dtype=np.uint8)
@@ -175,43 +193,53 @@ class Examples:
         }
 
 
-def teach_reading(model, examples: Examples, steps: int, batch: int) -> None:  # type: ignore[no-untyped-def]
+def teach_reading(model: Any, examples: Examples, steps: int, batch: int) -> None:
     """First the eyes: classify each of the four image tokens as its digit."""
     head = nn.Linear(model.config.text_config.hidden_size, 10)
-    parameters = [*model.model.vision_model.parameters(), *model.model.connector.parameters(), *head.parameters()]
+    parameters = [
+        *model.model.vision_model.parameters(),
+        *model.model.connector.parameters(),
+        *head.parameters(),
+    ]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for step in range(1, steps + 1):
         drawn = examples.draw(batch)
-        features = torch.stack(model.model.get_image_features(pixels(np.stack([p.image for p in drawn]))).pooler_output)
+        features = torch.stack(
+            model.model.get_image_features(pixels(np.stack([p.image for p in drawn]))).pooler_output
+        )
         logits = head(features.view(batch, 4, -1))
         digits = torch.tensor([p.digits for p in drawn])
         loss = F.cross_entropy(logits.flatten(0, 1), digits.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         if step % 50 == 0:
-            print(f"reading {step}/{steps} loss {loss:.3f} right {(logits.argmax(-1) == digits).float().mean():.3f}", flush=True)
+            right = (logits.argmax(-1) == digits).float().mean()
+            print(f"reading {step}/{steps} loss {loss:.3f} right {right:.3f}", flush=True)
 
 
-def teach_answering(model, examples: Examples, steps: int, batch: int, lr: float) -> None:  # type: ignore[no-untyped-def]
+def teach_answering(model: Any, examples: Examples, steps: int, batch: int, lr: float) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
     started = time.perf_counter()
     for step in range(1, steps + 1):
         loss = model(**examples.batch(examples.draw(batch))).loss
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            print(f"answering {step}/{steps} loss {loss:.3f} {time.perf_counter() - started:.0f}s", flush=True)
+            print(
+                f"answering {step}/{steps} loss {loss:.3f} {time.perf_counter() - started:.0f}s",
+                flush=True,
+            )
 
 
 @torch.no_grad()
-def accuracy(model, examples: Examples, drawn: list[Panel]) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+def accuracy(model: Any, examples: Examples, drawn: list[Panel]) -> tuple[float, float]:
     """Share of tokens-all-right answers (greedy by teacher forcing) and of digits read right."""
     model.eval()
     right, read = [], []
@@ -248,7 +276,9 @@ def main() -> None:
     print(f"{args.glyphs} glyphs in {time.perf_counter() - started:.0f}s", flush=True)
     held = len(bank[1]) // 20
     examples = Examples(processor, (bank[0][held:], bank[1][held:]), rng)
-    fresh = Examples(processor, (bank[0][:held], bank[1][:held]), np.random.default_rng(args.seed + 1))
+    fresh = Examples(
+        processor, (bank[0][:held], bank[1][:held]), np.random.default_rng(args.seed + 1)
+    )
     model.train()
     teach_reading(model, examples, args.reading_steps, 128)
     teach_answering(model, examples, args.answering_steps, 128, 1.5e-3)
@@ -258,7 +288,16 @@ def main() -> None:
     processor.save_pretrained(args.out)
     fonts, font_digits = accuracy(model, fresh, fresh.draw(1000))
     hand, hand_digits = accuracy(model, examples, list(panels("test", 1000, 0)))
-    print(json.dumps({"drawn": fonts, "drawn_digits": font_digits, "handwriting": hand, "handwriting_digits": hand_digits}))
+    print(
+        json.dumps(
+            {
+                "drawn": fonts,
+                "drawn_digits": font_digits,
+                "handwriting": hand,
+                "handwriting_digits": hand_digits,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -59,3 +59,13 @@ def qwen(one_thread: None) -> object:
     import tiny
 
     return tiny.qwen_policy()
+
+
+@pytest.fixture(scope="session")
+def talker(tmp_path_factory: pytest.TempPathFactory, idefics3_folder: Path) -> Path:
+    """A tiny Idefics3 folder; most tokens end its turn, so that short answers sometimes agree."""
+    import tiny
+
+    del idefics3_folder  # made first: it silences the progress bars
+    folder = tmp_path_factory.mktemp("models") / "talker"
+    return tiny.save_idefics3(folder, seed=5, stops=(2, *range(100, 250)))

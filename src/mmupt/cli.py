@@ -29,17 +29,30 @@ app = typer.Typer(
 )
 
 Lang = Literal["en", "ja"]
-ModelOption = Annotated[Path, typer.Option("--model", help="Local Hugging Face image-text model folder.")]
-DataOption = Annotated[Path, typer.Option("--data", help="JSONL file with images, problem, answer, id.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run in it goes on.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file, see docs/config.md.")]
+ModelOption = Annotated[
+    Path, typer.Option("--model", help="Local Hugging Face image-text model folder.")
+]
+DataOption = Annotated[
+    Path, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
+]
+OutOption = Annotated[
+    Path, typer.Option("--out", help="Run folder; an interrupted run in it goes on.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file, see docs/config.md.")
+]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="One setting as key=value, such as train.max_steps=40.")
+    list[str] | None,
+    typer.Option("--set", help="One setting as key=value, such as train.max_steps=40."),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
+]
 LangOption = Annotated[Lang, typer.Option("--lang", help="Language of tables and pages.")]
-SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be used, and list them.")]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out rows that cannot be used, and list them.")
+]
 
 
 def main() -> None:
@@ -75,7 +88,8 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
     lang: LangOption = "en",
     compare: Annotated[
-        bool, typer.Option("--compare", help="Also train the supervised bound and the published recipe.")
+        bool,
+        typer.Option("--compare", help="Also train the supervised bound and the published recipe."),
     ] = False,
     as_json: JsonOption = False,
     settings: SetOption = None,
@@ -111,8 +125,12 @@ def demo_data(
 
 @app.command()
 def run(
-    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the whole run.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder; default: `out` of the file.")] = None,
+    config_file: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file of the whole run.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; default: `out` of the file.")
+    ] = None,
     settings: SetOption = None,
     lang: LangOption = "en",
     as_json: JsonOption = False,
@@ -126,7 +144,11 @@ def run(
     target = out or config.out
     if target is None:
         raise ConfigError(f"{config_file}: no out in it; add `out: FOLDER` or pass --out")
-    for key, value in (("model.path", config.model.path), ("data.unlabelled", config.data.unlabelled), ("data.test", config.data.test)):
+    for key, value in (
+        ("model.path", config.model.path),
+        ("data.unlabelled", config.data.unlabelled),
+        ("data.test", config.data.test),
+    ):
         if value is None:
             raise ConfigError(f"{config_file}: {key} is missing; `mmupt run` needs it")
     _check_model(config)
@@ -172,7 +194,9 @@ def train(
         _report_left_out(dataset.left_out)
         stage = "base"
         for number in range(1, config.train.rounds + 1):
-            stage = stages.label_free(dataset.rows, after=stage, stage=f"round-{number}", key=number)
+            stage = stages.label_free(
+                dataset.rows, after=stage, stage=f"round-{number}", key=number
+            )
         result |= {"labels_used": 0, "rows": len(dataset), **_finish(stages, stage)}
 
 
@@ -195,7 +219,9 @@ def evaluate(
         result |= {"name": "eval", **stages.evaluate("base").metrics(), "labels_used": 0}
 
 
-def _staged(folder: RunFolder, config: Config, lang: Lang, as_json: bool, truth: Path | None) -> None:
+def _staged(
+    folder: RunFolder, config: Config, lang: Lang, as_json: bool, truth: Path | None
+) -> None:
     from mmupt.data.sources import read_samples
     from mmupt.pipeline.staged import Material, run_staged
     from mmupt.report.build import write_report
@@ -248,7 +274,9 @@ def _single_stage(
     else:
         for name, value in result.items():
             if isinstance(value, float | int | str):
-                typer.echo(f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}")
+                typer.echo(
+                    f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}"
+                )
 
 
 @contextmanager
@@ -282,12 +310,16 @@ def _command_config(
     from mmupt.config import load_config
 
     config = load_config(config_file, settings or [])
-    places = dict.fromkeys(("labelled", "unlabelled", "test")) | {k: v.resolve() for k, v in data.items()}
+    places = dict.fromkeys(("labelled", "unlabelled", "test")) | {
+        k: v.resolve() for k, v in data.items()
+    }
     return config.model_copy(
         update={
             "seed": config.seed if seed is None else seed,
             "model": config.model.model_copy(update={"path": model.resolve()}),
-            "data": config.data.model_copy(update={**places, "skip_bad": skip_bad or config.data.skip_bad}),
+            "data": config.data.model_copy(
+                update={**places, "skip_bad": skip_bad or config.data.skip_bad}
+            ),
         }
     )
 

@@ -65,7 +65,9 @@ class SftConfig(Section):
     per_device_train_batch_size: Positive = 8
     """Samples per update."""
     warmup_ratio: Fraction = 0.1
-    """Fraction of the updates over which the learning rate rises; it then falls to 0 by cosine."""
+    """Fraction of the updates over which the learning rate rises."""
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the learning rate goes on after the warm-up: as it is, or down to 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     augment: bool = False
@@ -112,8 +114,10 @@ class TrainConfig(Section):
     top_k: Annotated[int, Field(ge=0)] = 0
     max_completion_length: Positive = 256
     learning_rate: Rate = 1e-6
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up: as it is, or down to 0 over the round."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Updates of each round over which the learning rate rises to its constant value."""
+    """Updates of each round over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     epsilon: Annotated[float, Field(gt=0)] = 0.2
@@ -136,7 +140,10 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _views_divide(self) -> TrainConfig:
         if self.num_generations % self.views:
-            raise ValueError(f"num_generations ({self.num_generations}) is not a multiple of views ({self.views})")
+            raise ValueError(
+                f"num_generations ({self.num_generations}) is not a multiple of "
+                f"views ({self.views})"
+            )
         return self
 
 
@@ -180,7 +187,9 @@ class Config(Section):
     """Run folder of `mmupt run`."""
 
 
-def load_config(path: Path | None, settings: Sequence[str] = (), base: Config | None = None) -> Config:
+def load_config(
+    path: Path | None, settings: Sequence[str] = (), base: Config | None = None
+) -> Config:
     """Defaults, then the file, then `key=value` settings (dots for sections, values as YAML).
 
     Relative paths in a file are relative to the file.
@@ -224,7 +233,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-_PATH_KEYS = {("model", "path"), ("data", "labelled"), ("data", "unlabelled"), ("data", "test"), ("data", "root")}
+_PATH_KEYS = {
+    ("model", "path"),
+    ("data", "labelled"),
+    ("data", "unlabelled"),
+    ("data", "test"),
+    ("data", "root"),
+}
 
 
 def _absolute_paths(tree: dict[str, Any], folder: Path) -> None:
@@ -263,7 +278,10 @@ def _explain(error: Any, where: str) -> str:
         section: Any = Config
         for part in error["loc"][:-1]:
             field = section.model_fields[part].annotation
-            section = next((a for a in getattr(field, "__args__", ()) if a is not type(None)), field)
+            section = next(
+                (a for a in getattr(field, "__args__", ()) if a is not type(None)), field
+            )
         known = ", ".join(section.model_fields)
         return f"{where}: unknown key {key}; known here: {known}"
-    return f"{where}: {key}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r:.80}"
+    problem = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {key}: {problem}, found {error['input']!r:.80}"

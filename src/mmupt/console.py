@@ -11,7 +11,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -19,16 +18,24 @@ from mmupt.events import Event
 
 _STAGES = {
     "en": {
-        "base": "base model", "sft": "supervised fine-tuning", "supervised": "supervised GRPO (upper bound)",
-        "published": "published recipe (contrast)", "round": "label-free round {n}", "evaluation": "evaluating {of}",
+        "base": "base model",
+        "sft": "supervised fine-tuning",
+        "supervised": "supervised GRPO (upper bound)",
+        "published": "published recipe (contrast)",
+        "round": "label-free round {n}",
+        "evaluation": "evaluating {of}",
         "resumed": "resumed after step {step}",
     },
     "ja": {
-        "base": "ベースモデル", "sft": "教師ありファインチューニング", "supervised": "教師ありGRPO(上限)",
-        "published": "論文どおりの手法(対照)", "round": "ラベルなしラウンド {n}", "evaluation": "評価中: {of}",
+        "base": "ベースモデル",
+        "sft": "教師ありファインチューニング",
+        "supervised": "教師ありGRPO(上限)",
+        "published": "論文どおりの手法(対照)",
+        "round": "ラベルなしラウンド {n}",
+        "evaluation": "評価中: {of}",
         "resumed": "ステップ {step} の後から再開",
     },
-}  # fmt: skip
+}
 
 
 def stage_name(stage: str, lang: str) -> str:
@@ -50,11 +57,10 @@ class LiveProgress:
         self.console = console
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -64,7 +70,10 @@ class LiveProgress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
 
@@ -79,7 +88,11 @@ class LiveProgress:
             case "sft_step":
                 self._move(stage, event["step"], f"loss {event['loss']:.3f}")
             case "grpo_step":
-                self._move(stage, event["step"], f"share {event['vote_share']:.2f} kept {event['kept']:.2f}")
+                self._move(
+                    stage,
+                    event["step"],
+                    f"share {event['vote_share']:.2f} kept {event['kept']:.2f}",
+                )
             case "evaluation_started":
                 of = _STAGES[self.lang]["evaluation"].format(of=stage_name(stage, self.lang))
                 self._bar(f"evaluate {stage}", of, event["total"], 0)
@@ -88,11 +101,15 @@ class LiveProgress:
             case "evaluated" if not event.get("interim"):
                 metrics = event["metrics"]
                 self._move(
-                    f"evaluate {stage}", metrics["n"], f"greedy {metrics['greedy']:.1%} sampled {metrics['mean']:.1%}"
+                    f"evaluate {stage}",
+                    metrics["n"],
+                    f"{metrics['greedy']:.1%} / {metrics['mean']:.1%}",
                 )
 
     def _bar(self, key: str, description: str, total: int, done: int) -> None:
-        self._tasks[key] = self.progress.add_task(description, total=total, completed=done, figures="")
+        self._tasks[key] = self.progress.add_task(
+            description, total=total, completed=done, figures=""
+        )
 
     def _move(self, key: str, done: int, figures: str) -> None:
         if key in self._tasks:

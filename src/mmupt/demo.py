@@ -40,7 +40,8 @@ def write_demo_data(folder: Path, seed: int, *, truth: bool = False) -> None:
     """Write the data, the base model and the preset as ordinary files.
 
     Args:
-        folder: gets `images/`, `train.jsonl`, `unlabelled.jsonl`, `test.jsonl`, `model/`, `config.yaml`.
+        folder: gets `images/`, `train.jsonl`, `unlabelled.jsonl`, `test.jsonl`, `model/` and
+            `config.yaml`.
         seed: which panels are drawn for training; the test is always the same.
         truth: also write `unlabelled-truth.jsonl`, for the supervised arm of a comparison.
     """
@@ -59,6 +60,10 @@ def write_demo_data(folder: Path, seed: int, *, truth: bool = False) -> None:
     preset = yaml.safe_load(embedded("preset.yaml").read_text(encoding="utf-8"))
     preset["seed"] = seed
     preset["model"]["path"] = "model"
-    preset["data"] = {"labelled": "train.jsonl", "unlabelled": "unlabelled.jsonl", "test": "test.jsonl"}
+    preset["data"] = {
+        "labelled": "train.jsonl",
+        "unlabelled": "unlabelled.jsonl",
+        "test": "test.jsonl",
+    }
     text = yaml.safe_dump(preset, sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")

@@ -66,7 +66,11 @@ def open_run(root: Path, config: Config, command: str) -> Iterator[RunFolder]:
     folder = RunFolder(root)
     if root.exists() and not root.is_dir():
         raise RunFolderError(f"{root}: is a file; --out takes a folder")
-    if root.is_dir() and not folder.config.exists() and any(p.name != ".lock" for p in root.iterdir()):
+    if (
+        root.is_dir()
+        and not folder.config.exists()
+        and any(p.name != ".lock" for p in root.iterdir())
+    ):
         raise RunFolderError(f"{root}: not empty and no run of mmupt; choose a new --out")
     text = f"# written by `mmupt {command}`\n{dump_config(config)}"
     if folder.config.exists():
@@ -80,7 +84,9 @@ def open_run(root: Path, config: Config, command: str) -> Iterator[RunFolder]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunFolderError(f"{root}: another mmupt is running in it; wait for it, or choose a new --out") from None
+            raise RunFolderError(
+                f"{root}: another mmupt is running in it; wait for it, or choose a new --out"
+            ) from None
         if not folder.config.exists():
             write_atomic(folder.config, text)
         yield folder
@@ -107,7 +113,11 @@ def _refuse_other(path: Path, text: str) -> None:
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix: tree}
-    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}.{key}".lstrip(".")).items()}
+    return {
+        k: v
+        for key, value in tree.items()
+        for k, v in _flat(value, f"{prefix}.{key}".lstrip(".")).items()
+    }
 
 
 def write_atomic(path: Path, text: str) -> None:

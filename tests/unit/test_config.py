@@ -38,11 +38,20 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("train: {learning_rat: 1}", ["unknown key train.learning_rat", "learning_rate"]),
         ("sft: {epochs: 1}", ["unknown key sft.epochs", "num_train_epochs"]),
         ("nonsense: 1", ["unknown key nonsense", "train"]),
-        ("train: {num_generations: 1}", ["train.num_generations", "greater than or equal to 2", "found 1"]),
-        ("train: {num_generations: 10, views: 4}", ["num_generations (10) is not a multiple of views (4)"]),
+        (
+            "train: {num_generations: 1}",
+            ["train.num_generations", "greater than or equal to 2", "found 1"],
+        ),
+        (
+            "train: {num_generations: 10, views: 4}",
+            ["num_generations (10) is not a multiple of views (4)"],
+        ),
         ("train: [1", ["c.yaml:", "not valid YAML"]),
         ("- 1", ["expected keys and values, found list"]),
-        ("consensus: {teacher: nobody}", ["consensus.teacher", "'online', 'frozen' or 'ema'", "'nobody'"]),
+        (
+            "consensus: {teacher: nobody}",
+            ["consensus.teacher", "'online', 'frozen' or 'ema'", "'nobody'"],
+        ),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, text: str, parts: list[str]) -> None:

@@ -66,7 +66,11 @@ def test_demo_data_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     labelled = read_labelled(tmp_path / "train.jsonl")
     unlabelled = read_samples(tmp_path / "unlabelled.jsonl")
     truth = read_labelled(tmp_path / "unlabelled-truth.jsonl")
-    assert (len(labelled), len(unlabelled), len(read_labelled(tmp_path / "test.jsonl"))) == (4, 6, 5)
+    assert (len(labelled), len(unlabelled), len(read_labelled(tmp_path / "test.jsonl"))) == (
+        4,
+        6,
+        5,
+    )
     assert [r.sample.id for r in truth] == [s.id for s in unlabelled]
     assert [r.sample.images for r in truth] == [s.images for s in unlabelled]
     assert (tmp_path / "model" / "config.json").is_file()

@@ -598,7 +598,7 @@ def test_the_picture_is_as_large_as_said_and_not_blank(run_dir: Path) -> None:
         assert image.size == (WIDTH, HEIGHT)
         pixels = np.asarray(image.convert("L"))
     # Each of the eight cards shows a picture of noise in its left part.
-    for row in (606 + 76, 606 + 227 + 76):
+    for row in (606 + 76, 606 + 240 + 76):
         for column in range(4):
             left = 52 + column * 381
             patch = pixels[row + 10 : row + 110, left + 10 : left + 110]

@@ -74,7 +74,10 @@ def generated(policy: Policy, batch: PromptBatch, length: int) -> list[list[int]
     with torch.no_grad():
         output = policy.model.generate(**batch.features, max_new_tokens=length, do_sample=False)
     rows = output[:, batch.features["input_ids"].shape[1] :].tolist()
-    ends = [next((i + 1 for i, token in enumerate(row) if token in policy.stop_ids), length) for row in rows]
+    ends = [
+        next((i + 1 for i, token in enumerate(row) if token in policy.stop_ids), length)
+        for row in rows
+    ]
     return [row[:end] for row, end in zip(rows, ends, strict=True)]
 
 
@@ -101,7 +104,9 @@ def test_greedy_is_that_of_transformers_with_multimodal_positions(qwen: Policy) 
 
 def test_greedy_rows_of_a_group_are_equal(idefics3: Policy) -> None:
     params = SamplingParams(temperature=0.0, max_completion_length=6)
-    for group in sample(idefics3, encode(idefics3, PROMPTS), [3] * 4, stream_seeds(1, count=12), params):
+    for group in sample(
+        idefics3, encode(idefics3, PROMPTS), [3] * 4, stream_seeds(1, count=12), params
+    ):
         assert group[0] == group[1] == group[2]
 
 
@@ -151,24 +156,36 @@ def test_a_completion_depends_on_its_own_seed_alone(idefics3: Policy) -> None:
     assert len({c.token_ids for c in flat(together)}) == sum(REPEATS)
     bounds = np.cumsum([0, *REPEATS])
     for i, prompt in enumerate(PROMPTS):
-        alone = sample(idefics3, encode(idefics3, [prompt]), [REPEATS[i]], SEEDS[bounds[i] : bounds[i + 1]], params)
+        alone = sample(
+            idefics3,
+            encode(idefics3, [prompt]),
+            [REPEATS[i]],
+            SEEDS[bounds[i] : bounds[i + 1]],
+            params,
+        )
         assert [c.token_ids for c in alone[0]] == [c.token_ids for c in together[i]]
-        single = sample(idefics3, encode(idefics3, [prompt]), [1], SEEDS[bounds[i] : bounds[i] + 1], params)
+        single = sample(
+            idefics3, encode(idefics3, [prompt]), [1], SEEDS[bounds[i] : bounds[i] + 1], params
+        )
         assert single[0][0].token_ids == together[i][0].token_ids
     turned = np.concatenate([SEEDS[bounds[i] : bounds[i + 1]] for i in (3, 2, 1, 0)])
     backwards = sample(idefics3, encode(idefics3, PROMPTS[::-1]), REPEATS[::-1], turned, params)
-    assert [[c.token_ids for c in g] for g in backwards[::-1]] == [[c.token_ids for c in g] for g in together]
+    assert [[c.token_ids for c in g] for g in backwards[::-1]] == [
+        [c.token_ids for c in g] for g in together
+    ]
 
 
 def test_equal_seeds_give_equal_completions_and_others_do_not(idefics3: Policy) -> None:
     batch, params = encode(idefics3, PROMPTS[:1]), SamplingParams(1.0, max_completion_length=8)
     seeds = np.array([7, 7, 8, 7], dtype=np.uint64)
-    first, again, other, third = (c.token_ids for c in sample(idefics3, batch, [4], seeds, params)[0])
+    first, again, other, third = (
+        c.token_ids for c in sample(idefics3, batch, [4], seeds, params)[0]
+    )
     assert first == again == third != other
 
 
 def test_samples_of_a_group_do_not_share_their_first_token(idefics3: Policy, qwen: Policy) -> None:
-    """All come from one prefill; one draw for all of them would be easy to write and hard to see."""
+    """All come from one prefill: one draw for all would be easy to write and hard to see."""
     params = SamplingParams(2.0, max_completion_length=1)
     for policy, batch in ((idefics3, encode(idefics3, PROMPTS)), (qwen, qwen_batch())):
         groups = sample(policy, batch, [32] * 4, stream_seeds(3, count=128), params)
@@ -177,13 +194,15 @@ def test_samples_of_a_group_do_not_share_their_first_token(idefics3: Policy, qwe
 
 
 def test_first_tokens_follow_the_models_distribution(idefics3: Policy) -> None:
-    """4,000 draws of one first token against the plain forward's probabilities, the rarest pooled."""
+    """4,000 draws of one first token against the plain forward, the rarest tokens pooled."""
     prompt, count = PROMPTS[0], 4000
     with torch.no_grad():
         scores = naive_distributions(idefics3.model, idefics3_row(idefics3, prompt), (40,), 1.0)
     probabilities = scores[0].exp().double().numpy()
     params = SamplingParams(1.0, max_completion_length=1)
-    drawn = sample(idefics3, encode(idefics3, [prompt]), [count], stream_seeds(4, count=count), params)[0]
+    drawn = sample(
+        idefics3, encode(idefics3, [prompt]), [count], stream_seeds(4, count=count), params
+    )[0]
     counts = Counter(c.token_ids[0] for c in drawn)
     common = [i for i, p in enumerate(probabilities) if p * count >= 5]
     observed = np.array([*(counts[i] for i in common), 0.0])
@@ -212,7 +231,9 @@ def test_row_uniforms_are_splitmix64() -> None:
         assert found.tolist() == [(outputs[step] >> 11) / 2**53 for outputs in published.values()]
 
 
-@pytest.mark.parametrize("kind", ["many rows, one step", "one row, many steps", "seeds 0, 1, 2, ..."])
+@pytest.mark.parametrize(
+    "kind", ["many rows, one step", "one row, many steps", "seeds 0, 1, 2, ..."]
+)
 def test_row_uniforms_are_uniform(kind: str) -> None:
     count = 51_200
     if kind == "many rows, one step":
@@ -260,7 +281,7 @@ def test_pick_at_a_temperature() -> None:
 
 
 def test_pick_never_takes_what_was_left_out() -> None:
-    """At both ends of the unit interval, with the excluded tokens at both ends of the vocabulary."""
+    """At both ends of the unit interval, with excluded tokens at both ends of the vocabulary."""
     logits = torch.tensor([[0.1, 0.2, 0.5, 0.15, 0.05]]).log().repeat(3, 1)
     uniform = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
     token, logprob = pick(logits, uniform, SamplingParams(top_k=1))
@@ -331,7 +352,9 @@ def test_truncate_keeps_what_transformers_keeps(top_p: float, top_k: int) -> Non
 # The end of a completion
 
 
-def test_dropping_finished_rows_changes_nothing(idefics3: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropping_finished_rows_changes_nothing(
+    idefics3: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stop_at(idefics3, MANY_STOPS)
     batch, params = encode(idefics3, PROMPTS), SamplingParams(1.0, max_completion_length=16)
     repeats, seeds = (8, 7, 9, 6), stream_seeds(21, count=30)
@@ -386,11 +409,15 @@ def test_a_stop_token_ends_a_completion(idefics3: Policy) -> None:
 
 def test_a_completion_is_cut_at_the_maximum_length(idefics3: Policy) -> None:
     batch, seeds = encode(idefics3, PROMPTS[:2]), stream_seeds(22, count=24)
-    long = flat(sample(idefics3, batch, [12, 12], seeds, SamplingParams(1.0, max_completion_length=5)))
+    long = flat(
+        sample(idefics3, batch, [12, 12], seeds, SamplingParams(1.0, max_completion_length=5))
+    )
     cut = [c for c in long if 2 not in c.token_ids]
     assert len(cut) >= 16
     assert {(len(c.token_ids), c.finish) for c in cut} == {(5, Finish.LENGTH)}
-    short = flat(sample(idefics3, batch, [12, 12], seeds, SamplingParams(1.0, max_completion_length=1)))
+    short = flat(
+        sample(idefics3, batch, [12, 12], seeds, SamplingParams(1.0, max_completion_length=1))
+    )
     assert [c.token_ids for c in short] == [c.token_ids[:1] for c in long]
     assert {c.finish for c in short if c.token_ids != (2,)} == {Finish.LENGTH}
 
@@ -413,8 +440,12 @@ def test_text_is_the_decoded_completion_without_special_tokens(idefics3: Policy)
     stop_at(idefics3, MANY_STOPS)
     params = SamplingParams(1.0, max_completion_length=16)
     for completion in flat(sample(idefics3, encode(idefics3, PROMPTS), REPEATS, SEEDS, params)):
-        assert completion.text == tokenizer.decode(list(completion.token_ids), skip_special_tokens=True)
-        assert "<" not in completion.text or "<" in tokenizer.convert_ids_to_tokens(completion.token_ids)
+        assert completion.text == tokenizer.decode(
+            list(completion.token_ids), skip_special_tokens=True
+        )
+        assert "<" not in completion.text or "<" in tokenizer.convert_ids_to_tokens(
+            completion.token_ids
+        )
 
 
 def test_sampling_leaves_the_training_mode_as_it_was(idefics3: Policy) -> None:

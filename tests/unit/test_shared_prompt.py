@@ -119,13 +119,16 @@ def test_all_text_batch(idefics3: Policy, qwen: Policy) -> None:
 
 def test_rope_deltas_of_the_last_batch_do_not_leak(qwen: Policy) -> None:
     """Qwen keeps them on the module; the next batch has other pictures, or none."""
-    pictures, text = qwen_rows(), [qwen_row(9 + i, before=4 + i, grids=[], after=0) for i in range(4)]
+    pictures, text = (
+        qwen_rows(),
+        [qwen_row(9 + i, before=4 + i, grids=[], after=0) for i in range(4)],
+    )
     for rows in (pictures, text, pictures[::-1]):
         compare(qwen, tiny.left_padded(rows), rows)
 
 
 def test_sampling_in_inference_mode_leaves_a_trainable_model(qwen: Policy) -> None:
-    """The deltas that a rollout leaves behind are an inference tensor; training goes on after it."""
+    """The deltas that a rollout leaves behind are an inference tensor; training goes on."""
     batch = tiny.left_padded(qwen_rows())
     before = shared_gradients(qwen, batch)
     with inference(qwen):
@@ -144,7 +147,9 @@ def test_the_pictures_matter(idefics3: Policy, qwen: Policy) -> None:
         assert float((seen - unlike).abs().max()) > 0.1
         row = qwen_row(1, before=3, grids=[(4, 4)], after=5)
         seen = naive_logprobs(qwen.model, row, completion)
-        unlike = naive_logprobs(qwen.model, {**row, "pixel_values": -row["pixel_values"]}, completion)
+        unlike = naive_logprobs(
+            qwen.model, {**row, "pixel_values": -row["pixel_values"]}, completion
+        )
         assert float((seen - unlike).abs().max()) > 0.1
 
 
@@ -161,7 +166,9 @@ def test_a_sampled_image_token_is_a_token_like_any_other(idefics3: Policy) -> No
         ids = torch.cat([row["input_ids"], torch.tensor([completion])], dim=1)
         embedded = inner.get_input_embeddings()(ids)
         features = inner.get_image_features(row["pixel_values"], row["pixel_attention_mask"])
-        embedded[:, : row["input_ids"].shape[1]][row["input_ids"] == IMAGE_MARK_ID] = features.pooler_output[0]
+        embedded[:, : row["input_ids"].shape[1]][row["input_ids"] == IMAGE_MARK_ID] = (
+            features.pooler_output[0]
+        )
         hidden = inner.text_model(inputs_embeds=embedded).last_hidden_state
         scores = idefics3.model.lm_head(hidden)[0, -5:-1].log_softmax(-1)
         expected = scores[torch.arange(4), torch.tensor(completion)]

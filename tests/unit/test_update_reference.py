@@ -33,7 +33,9 @@ CLIP = {"epsilon": 0.1, "epsilon_high": 0.25}
 LOSSES = ("grpo", "dapo", "dr_grpo")
 
 
-def make_group(seed: int, prompts: Sequence[Prompt], lengths: Sequence[int], policy: Policy) -> Group:
+def make_group(
+    seed: int, prompts: Sequence[Prompt], lengths: Sequence[int], policy: Policy
+) -> Group:
     """Completions of given lengths, view by view, with old log-probabilities near the policy's.
 
     The noise makes ratios between about 0.5 and 2, so that both clips are at work on both signs.
@@ -64,18 +66,25 @@ def three_groups(policy: Policy) -> list[ScoredGroup]:
         scored(
             make_group(
                 1,
-                [Prompt("<image>sum?", (picture(1),)), Prompt("<image>sum?", (picture(2, 24, 40),))],
+                [
+                    Prompt("<image>sum?", (picture(1),)),
+                    Prompt("<image>sum?", (picture(2, 24, 40),)),
+                ],
                 [3, 1, 5, 2, 4, 6],
                 policy,
             ),
             [1, 0, 0, 1, 1, 0],
         ),
         scored(
-            make_group(2, [Prompt("the same without a picture, and longer", ())], [2, 7, 1], policy),
+            make_group(
+                2, [Prompt("the same without a picture, and longer", ())], [2, 7, 1], policy
+            ),
             [0, 0, 1],
         ),
         scored(
-            make_group(3, [Prompt("<image>or<image>?", (picture(3), picture(4)))], [4, 3, 2, 8], policy),
+            make_group(
+                3, [Prompt("<image>or<image>?", (picture(3), picture(4)))], [4, 3, 2, 8], policy
+            ),
             [0.25, 1, 0.5, 0],
         ),
     ]
@@ -86,9 +95,9 @@ def naive_step(
 ) -> tuple[float, int]:
     """Loss and gradients from the formulas, and how many tokens were clipped.
 
-        ratio   rho = exp(logp - old)
-        policy  -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon_high) A)
-        k3      exp(ref - logp) - (ref - logp) - 1
+    ratio   rho = exp(logp - old)
+    policy  -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon_high) A)
+    k3      exp(ref - logp) - (ref - logp) - 1
     """
     per_completion, clipped = [], 0
     for one in groups:
@@ -99,14 +108,18 @@ def naive_step(
             logps = naive_logprobs(policy.model, row, completion.token_ids, config.temperature)
             if reference is not None:
                 with torch.no_grad():
-                    refs = naive_logprobs(reference.model, row, completion.token_ids, config.temperature)
+                    refs = naive_logprobs(
+                        reference.model, row, completion.token_ids, config.temperature
+                    )
             terms = []
             for t, old in enumerate(completion.logprobs):
                 ratio = torch.exp(logps[t] - old)
                 bounded = torch.clamp(ratio, 1 - config.epsilon, 1 + config.epsilon_high)
                 term = -torch.minimum(ratio * advantage, bounded * advantage)
                 if reference is not None:
-                    term = term + config.beta * (torch.exp(refs[t] - logps[t]) - (refs[t] - logps[t]) - 1)
+                    term = term + config.beta * (
+                        torch.exp(refs[t] - logps[t]) - (refs[t] - logps[t]) - 1
+                    )
                 terms.append(term)
                 clipped += (bounded * advantage).item() < (ratio * advantage).item()
             per_completion.append(torch.stack(terms))
@@ -185,7 +198,9 @@ def test_the_losses_differ(idefics3: Policy) -> None:
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 3])
 def test_micro_batches_add_up(idefics3: Policy, loss_type: Any, micro_batch_size: int) -> None:
     """The groups hold 2, 1 and 1 prompts: in parts of 1, 2 and 3 they make 3, 2 and 2 forwards."""
-    config = TrainConfig(loss_type=loss_type, beta=0.1, temperature=0.8, max_completion_length=9, **CLIP)
+    config = TrainConfig(
+        loss_type=loss_type, beta=0.1, temperature=0.8, max_completion_length=9, **CLIP
+    )
     groups, reference = three_groups(idefics3), moved_reference(idefics3)
     whole, expected = shared_step(idefics3, reference, groups, config)
     small = config.model_copy(update={"micro_batch_size": micro_batch_size})
@@ -210,7 +225,9 @@ def test_unanimous_groups_make_no_forward_pass(idefics3: Policy) -> None:
     before = tiny.weights(idefics3.model)
     optimizer = torch.optim.AdamW(idefics3.model.parameters(), lr=0.1)
     with forwards(idefics3) as seen:
-        stats = update(idefics3, optimizer, [ScoredGroup(group, np.zeros(3))] * 2, TrainConfig(beta=0.5))
+        stats = update(
+            idefics3, optimizer, [ScoredGroup(group, np.zeros(3))] * 2, TrainConfig(beta=0.5)
+        )
     assert seen == []
     assert stats == UpdateStats()
     assert not optimizer.state  # not even a step with zero gradients, which would decay the weights
@@ -223,7 +240,9 @@ def test_unanimous_groups_change_nothing_for_the_others(
 ) -> None:
     with_them, without = load_idefics3(), load_idefics3()
     teaching = three_groups(without)
-    silent = ScoredGroup(make_group(9, [Prompt("<image>a", (picture(5),))], [6, 5], without), np.zeros(2))
+    silent = ScoredGroup(
+        make_group(9, [Prompt("<image>a", (picture(5),))], [6, 5], without), np.zeros(2)
+    )
     config = TrainConfig(num_mini_batches=2, temperature=0.8, loss_type="grpo")
     results = []
     for policy, groups in ((with_them, [silent, *teaching, silent]), (without, teaching)):
@@ -278,5 +297,7 @@ def test_gradients_are_clipped_by_their_norm(load_idefics3: Callable[[], Policy]
     config = TrainConfig(max_grad_norm=0.01, temperature=0.8)
     stats = update(policy, torch.optim.SGD(policy.model.parameters(), lr=0.5), groups, config)
     assert stats.grad_norms[0] > 0.01  # the norm before clipping is what is reported
-    moved = sum(float((w - start[n]).double().square().sum()) for n, w in tiny.weights(policy.model).items())
+    moved = sum(
+        float((w - start[n]).double().square().sum()) for n, w in tiny.weights(policy.model).items()
+    )
     assert math.sqrt(moved) == pytest.approx(0.5 * 0.01, rel=1e-3)

@@ -10,7 +10,9 @@ STILL = ViewsConfig(rotate=0, shear=0, scale=(1, 1), shift=0, contrast=(1, 1))
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, size=(size[1], size[0], 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(
+        0, 256, size=(size[1], size[0], 3), dtype=np.uint8
+    )
     return Image.fromarray(pixels)
 
 
@@ -42,7 +44,10 @@ def test_a_turn_keeps_the_size_and_the_centre() -> None:
     view = make_view(image, config, 1, 0)
     assert view.size == image.size
     # Any turn about the centre keeps the centre pixel.
-    assert np.abs(np.asarray(view)[15, 15].astype(int) - np.asarray(image)[15, 15].astype(int)).max() <= 2
+    assert (
+        np.abs(np.asarray(view)[15, 15].astype(int) - np.asarray(image)[15, 15].astype(int)).max()
+        <= 2
+    )
 
 
 def test_shift_moves_by_at_most_its_fraction() -> None:
@@ -74,4 +79,7 @@ def test_contrast_spreads_about_the_mean(factor: float) -> None:
     pixels[:5] = 140
     config = STILL.model_copy(update={"contrast": (factor, factor)})
     view = np.asarray(make_view(Image.fromarray(pixels), config, 1, 0))
-    assert sorted(set(view.ravel().tolist())) == [round(120 - 20 * factor), round(120 + 20 * factor)]
+    assert sorted(set(view.ravel().tolist())) == [
+        round(120 - 20 * factor),
+        round(120 + 20 * factor),
+    ]

@@ -16,10 +16,18 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mmupt.config import Config
 from mmupt.policy.inputs import Prompt, PromptBatch
 from mmupt.policy.model import Policy
 
-SPECIAL = ("<pad>", "<bos>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>")
+SPECIAL = (
+    "<pad>",
+    "<bos>",
+    "<end_of_utterance>",
+    "<fake_token_around_image>",
+    "<image>",
+    "<global-img>",
+)
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
@@ -58,17 +66,23 @@ def byte_tokenizer() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<end_of_utterance>",
-        additional_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
+        pad_token=SPECIAL[0],
+        bos_token=SPECIAL[1],
+        eos_token=SPECIAL[2],
+        additional_special_tokens=list(SPECIAL[3:]),
         padding_side="left",
         model_max_length=256,
     )
 
 
-def save_idefics3(folder: Path, seed: int = 0) -> Path:
-    """A complete Idefics3 folder: hidden 32, two vision and two text layers, about 50,000 weights."""
+def save_idefics3(folder: Path, seed: int = 0, stops: Sequence[int] = (2,)) -> Path:
+    """A complete Idefics3 folder: hidden 32, two vision and two text layers, 50,000 weights.
+
+    Args:
+        folder: is made.
+        seed: draws the weights.
+        stops: tokens that end a turn.
+    """
     from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
     from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
@@ -111,11 +125,13 @@ def save_idefics3(folder: Path, seed: int = 0) -> Path:
     )
     model = Idefics3ForConditionalGeneration(config)
     spread_weights(model, seed)
-    model.generation_config.eos_token_id = token("<end_of_utterance>")
+    model.generation_config.eos_token_id = list(stops)
     model.generation_config.pad_token_id = token("<pad>")
     model.save_pretrained(folder)
     tokens = (SIDE // PATCH // config.scale_factor) ** 2
-    Idefics3Processor(images, tokenizer, image_seq_len=tokens, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
+    Idefics3Processor(
+        images, tokenizer, image_seq_len=tokens, chat_template=CHAT_TEMPLATE
+    ).save_pretrained(folder)
     return folder
 
 
@@ -154,7 +170,9 @@ def naive_distributions(
     full = {**row, "input_ids": torch.cat([row["input_ids"], reply], dim=1)}
     full["attention_mask"] = torch.ones_like(full["input_ids"])
     if "mm_token_type_ids" in row:
-        full["mm_token_type_ids"] = torch.cat([row["mm_token_type_ids"], torch.zeros_like(reply)], dim=1)
+        full["mm_token_type_ids"] = torch.cat(
+            [row["mm_token_type_ids"], torch.zeros_like(reply)], dim=1
+        )
     logits = model(**full, use_cache=False).logits[0, prompt - 1 : -1]
     scores: torch.Tensor = logits / temperature
     return scores - scores.logsumexp(-1, keepdim=True)
@@ -164,7 +182,7 @@ QWEN_IMAGE, QWEN_START, QWEN_END, QWEN_EOS, QWEN_VOCABULARY = 90, 91, 92, 1, 96
 
 
 class StubTokenizer:
-    """What the sampler asks of a tokenizer; Qwen's processor needs torchvision, its model does not."""
+    """What the sampler asks of a tokenizer. Qwen's processor needs torchvision, its model not."""
 
     pad_token_id = 0
     eos_token_id = QWEN_EOS
@@ -195,7 +213,11 @@ def qwen_policy(seed: int = 0) -> Policy:
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 256,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 3, 3]},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 100.0,
+                "mrope_section": [2, 3, 3],
+            },
             "bos_token_id": 2,
             "eos_token_id": QWEN_EOS,
             "pad_token_id": 0,
@@ -236,11 +258,16 @@ def qwen_row(seed: int, before: int, grids: Sequence[tuple[int, int]], after: in
         kinds += [0, *[1] * count, 0]
     tokens += [int(t) for t in rng.integers(3, 90, after)]
     kinds += [0] * after
-    row = {"input_ids": torch.tensor([tokens]), "attention_mask": torch.ones(1, len(tokens), dtype=torch.long)}
+    row = {
+        "input_ids": torch.tensor([tokens]),
+        "attention_mask": torch.ones(1, len(tokens), dtype=torch.long),
+    }
     if grids:
         patches = sum(rows * columns for rows, columns in grids)
         row["mm_token_type_ids"] = torch.tensor([kinds])
-        row["pixel_values"] = torch.from_numpy(rng.standard_normal((patches, 3 * 2 * 4 * 4), dtype=np.float32))
+        row["pixel_values"] = torch.from_numpy(
+            rng.standard_normal((patches, 3 * 2 * 4 * 4), dtype=np.float32)
+        )
         row["image_grid_thw"] = torch.tensor([[1, rows, columns] for rows, columns in grids])
     return row
 
@@ -263,6 +290,36 @@ def left_padded(rows: Sequence[Mapping[str, torch.Tensor]]) -> PromptBatch:
         if parts:
             features[name] = torch.cat(parts)
     return PromptBatch(features)
+
+
+def round_config(teacher: str, *, save_steps: int, max_steps: int) -> Config:
+    """A label-free round in which the talker of `conftest.py` learns something in every step."""
+    return Config.model_validate(
+        {
+            "seed": 4,
+            "save_steps": save_steps,
+            "consensus": {
+                "teacher": teacher,
+                "ema_decay": 0.7,
+                "views": 2,
+                "samples_per_view": 2,
+                "temperature": 0.3,
+                "min_share": 0.0,
+            },
+            "train": {
+                "max_steps": max_steps,
+                "prompts_per_step": 4,
+                "num_generations": 16,
+                "views": 2,
+                "temperature": 0.7,
+                "max_completion_length": 3,
+                "learning_rate": 3e-3,
+                "warmup_steps": 2,
+                "beta": 0.05,
+                "num_mini_batches": 2,
+            },
+        }
+    )
 
 
 def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -288,7 +345,8 @@ def worst_error(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.
     whole = sum(float(e.double().square().sum()) for e in expected.values()) ** 0.5
     assert whole > 0.0
     return max(
-        float((found[name].double() - e.double()).norm()) / max(float(e.double().norm()), 1e-3 * whole)
+        float((found[name].double() - e.double()).norm())
+        / max(float(e.double().norm()), 1e-3 * whole)
         for name, e in expected.items()
     )
 
@@ -296,4 +354,6 @@ def worst_error(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
     """Bit for bit."""
     left, right = weights(one), weights(other)
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    return left.keys() == right.keys() and all(
+        torch.equal(left[name], right[name]) for name in left
+    )

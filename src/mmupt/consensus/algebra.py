@@ -87,6 +87,13 @@ def negate(poly: Poly) -> Poly:
     return {mono: -value for mono, value in poly.items()}
 
 
+def scale(poly: Poly, factor: Fraction) -> Poly:
+    """Product with a rational other than 0."""
+    if factor == 1:
+        return poly
+    return {mono: bounded(value * factor) for mono, value in poly.items()}
+
+
 def multiply(left: Poly, right: Poly) -> Poly:
     """Product, expanded."""
     limit = MAX_BITS if len(left) == len(right) == 1 else MAX_COEFFICIENT_BITS

@@ -22,6 +22,10 @@ _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 _KANJI = "[0-9〇一二三四五六七八九十百千]"
 _ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925, "大正": 1911, "明治": 1867}
 
+_HINT = re.compile(
+    r"\d[-/.:]\d|[年月日時]|\d\s?[ap]\.?m|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec",
+    re.IGNORECASE,
+)
 _ISO = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
 _SLASHED = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})")
 _MONTH_FIRST = re.compile(rf"{_MONTH}\s*{_DAY}(?:\s*,?\s*(\d{{4}}))?", re.IGNORECASE)
@@ -46,7 +50,7 @@ def moment(text: str) -> Key | None:
     `3/5/2024` says two different days on two continents: only equal to itself in its own spelling,
     unless one number is above 12. A bare `3/5` is a fraction and `2024年` a number, not dates.
     """
-    if len(text) > 40 or not any(map(str.isalnum, text)):
+    if len(text) > 40 or _HINT.search(text) is None:
         return None
     text = _WEEKDAY.sub("", text)
     return _numeric(text) or _english(text) or _japanese(text) or _time(text)

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from math import gcd
 
 from mmupt.consensus import algebra, calendar, choices, text
 from mmupt.consensus.algebra import TooLargeError, UnreadableError
@@ -33,7 +34,7 @@ _MAX_NESTING = 6
 # Telephone numbers are no differences, n/a is no quotient, the 1990s are no seconds.
 _CODE = re.compile(r"\d+(?:-\d+){2,}|\d+(?:/\d+){2,}|\d+(?:\.\d+){2,}|[nN]/[aA]|(?:1\d|20)?\d0s")
 
-_INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0", re.ASCII)
+_DECIMAL = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,18}))?")
 _QUOTES = re.compile(r"^([\"'`*_]{1,3})(.+)\1$", re.DOTALL)
 _PREFIX = re.compile(
     r"(?:the )?(?:final )?answer(?: is\b|:)[\s:]*|(?:最終的な)?(?:答え?|解答|回答|正解)(?:は|:)\s*",
@@ -71,14 +72,18 @@ def _short(answer: str, kind: str) -> Key | None:
 
 
 def _read(answer: str, kind: str) -> Key | None:
-    if kind not in ("text", "json") and _INTEGER.fullmatch(answer):
-        if kind == "choice" and len(answer) <= 2:
-            return "choices", answer
-        return None if kind == "yesno" else ("num", int(answer), 1, ())
+    if kind in ("auto", "boxed", "number") and (match := _DECIMAL.fullmatch(answer)):
+        # Most answers are plain numbers; this is what the long way makes of them.
+        return _ratio(int(f"{match[1]}{match[2] or ''}"), 10 ** len(match[2] or ""))
     try:
         return KINDS[kind](answer)
     except TooLargeError:
         return None
+
+
+def _ratio(numerator: int, denominator: int) -> Key:
+    common = gcd(numerator, denominator)
+    return "num", numerator // common, denominator // common, ()
 
 
 def _auto(answer: str) -> Key | None:

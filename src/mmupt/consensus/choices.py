@@ -26,12 +26,11 @@ _YES = frozenset(["yes", "true", "はい", "ええ", "正しい", "真"])
 _NO = frozenset(["no", "false", "いいえ", "いえ", "正しくない", "誤り", "偽", "間違い"])
 _YES_ASKED = _YES | frozenset([
     "y", "t", "correct", "right", "yep", "yeah", "うん", "そうです", "そう", "ある", "あります",
-    "有",
-    "○", "◯", "〇",
+    "有", "○", "◯", "〇",
 ])  # fmt: skip
 _NO_ASKED = _NO | frozenset([
-    "n", "f", "incorrect", "wrong", "nope", "not", "いや", "違います", "違う", "ない", "ありません", "無",
-    "×", "✗", "x",
+    "n", "f", "incorrect", "wrong", "nope", "not", "いや", "違います", "違う", "ない",
+    "ありません", "無", "×", "✗", "x",
 ])  # fmt: skip
 _POLITE = re.compile("です$|。$")
 

@@ -9,6 +9,10 @@ from itertools import islice
 from mmupt.consensus.boxes import Mark
 
 _IMAGE_MARK = re.compile(r"<image>|<\|[a-z_]{1,30}\|>")
+# What a chat template writes between a question and its answer.
+_ROLE = re.compile(
+    r"^\s{0,9}(?:<\|[a-z_]{1,30}\|>\s{0,9}){0,3}(?:assistant|model)\s{0,3}:?(?=\s|$)", re.I
+)
 _WORD = re.compile(r"\S+")
 _MIN_INSIDE = 20
 _CONTEXT = 80
@@ -31,11 +35,11 @@ def without_echo(response: str, prompt: str) -> str:
     for version in dict.fromkeys((prompt, _IMAGE_MARK.sub(" ", prompt))):
         rest = _after_words(response, version.split())
         if rest is not None:
-            return rest
+            return _ROLE.sub("", rest)
         # Short prompts may stand in a response for other reasons than repetition.
         core = version.strip()
         if len(core) >= _MIN_INSIDE and (place := response.rfind(core)) >= 0:
-            return response[place + len(core) :]
+            return _ROLE.sub("", response[place + len(core) :])
     return response
 
 

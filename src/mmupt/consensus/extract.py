@@ -39,7 +39,7 @@ _ABBREVIATION = re.compile(
     r"^\s?[A-Za-z]$|(?:^|[\s(])(?:approx|no|vs|ca|st|mr|mrs|dr)$", re.IGNORECASE
 )
 _POLITE = re.compile(
-    r"(?:(?:です|である|でした|になります|となります)(?:ね|よ)?|(?<=[0-9A-Za-z個円度%])だ)$"
+    r"(?:(?:です|である|でした|になります|となります)(?:ね|よ)?|(?<=[0-9０-９A-Za-z個円度%])だ)$"
 )
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])[-+−]?[$¥€£]?\s?(?:\d{1,3}(?:,\d{3})+|\d{1,100})(?:\.\d{1,100})?"
@@ -296,12 +296,17 @@ _STATED = re.compile(
 )
 
 
+_REFUSED = re.compile(r"(?:\bnot|n't|instead of|rather than)\s{0,3}[(\[A-Z]?$", re.IGNORECASE)
+
+
 def _stated_label(text: str, listed: Mapping[str, str]) -> str | None:
     """The last label that a sentence names, or the only option whose text it contains."""
     last = None
     for match in _STATED.finditer(text):
         label = next(group for group in match.groups() if group)
         explicit = match[1] is not None
+        if _REFUSED.search(text[max(0, match.start() - 16) : match.start() + 1]):
+            continue
         if (explicit or not label.islower()) and (not listed or label.upper() in listed):
             last = label.upper()
     if last is not None:

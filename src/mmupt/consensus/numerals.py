@@ -20,6 +20,7 @@ _SCIENTIFIC = re.compile(
 )
 _POWER_OF_TEN = re.compile(r"([-+]?)\s?10\s?\^\s?\{?\s?([-+]?\d+)\s?\}?")
 _FRACTION = re.compile(rf"([-+]?)\s?({_DIGITS})\s?/\s?(-?{_DIGITS})")
+_LATEX_FRACTION = re.compile(r"([-+]?)\s?\\frac\{\s?(-?\d{1,100})\s?\}\{\s?(-?\d{1,100})\s?\}")
 _MIXED = re.compile(r"([-+]?)\s?(\d+)\s+(\d+)\s?/\s?(\d+)")
 _JAPANESE_FRACTION = re.compile(r"([-+]?)([0-9〇零一二三四五六七八九十百千万]+)分の(.+)")
 
@@ -70,7 +71,7 @@ def number(text: str) -> Fraction | None:
         inner = number(signless)
         return None if inner is None else -inner
     first = text[0]
-    if first.isdigit() or first in "+-.":
+    if first.isdigit() or first in "+-.\\":
         value = _digits(text)
         if value is not None or text.isascii():
             return value if value is not None else _with_magnitude(text)
@@ -82,7 +83,7 @@ def number(text: str) -> Fraction | None:
 def _digits(text: str) -> Fraction | None:
     if match := _PLAIN.fullmatch(text):
         return _signed(match[1], _decimal(match[2]))
-    if match := _FRACTION.fullmatch(text):
+    if match := _FRACTION.fullmatch(text) or _LATEX_FRACTION.fullmatch(text):
         denominator = _decimal(match[3])
         return _signed(match[1], _decimal(match[2]) / denominator) if denominator else None
     if match := _MIXED.fullmatch(text):

@@ -169,5 +169,6 @@ def _measured(value: Poly, unit: units.Unit) -> Quantity:
     if unit.radians:
         degrees = algebra.divide(algebra.number(180), algebra.symbol("π"))
         return Quantity(algebra.multiply(value, degrees))
-    shifted = algebra.add(value, algebra.number(unit.offset))
-    return Quantity(algebra.multiply(shifted, algebra.number(unit.scale)), unit.dimensions)
+    if unit.offset:
+        value = algebra.add(value, algebra.number(unit.offset))
+    return Quantity(algebra.scale(value, unit.scale), unit.dimensions)

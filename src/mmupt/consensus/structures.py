@@ -35,12 +35,14 @@ _CONJUNCTION = re.compile(
     r"\s+(?:and|or|&)\s+|\s*(?:または|あるいは|もしくは|および|及び|かつ)\s*"
     r"|(?<=[0-9A-Z個つ円])[とや](?=[-0-9A-Z])"
 )
-_SPAN = re.compile(r"\s*(?:~|→(?!$)|\bto\b|から)\s*|(?<=[0-9a-zA-Z%°円個])\s?-\s?(?=[0-9])")
+_SPAN = re.compile(r"\s*(?:~|→(?!$)|\bto\b|から)\s*|(?<=[0-9a-zA-Z%°円個])\s?-\s?(?=[0-9$¥\ue000])")
 _SIZE = re.compile(r"\d+(?:\.\d+)?(?:\s?[×xX*]\s?\d+(?:\.\d+)?){1,3}")
 _RATIO = re.compile(r"-?\d+(?:\.\d+)?(?:\s?(?::|対)\s?-?\d+(?:\.\d+)?){1,5}")
 _COMPARISON = re.compile(r"(<=|>=|≤|≥|<|>)")
 _LETTER = re.compile(r"\s*([A-Za-zα-ω])\s*")
-_NAME = re.compile(r"[A-WYZa-wα-ω]'?\(-?\d{1,6}\)|(?:[A-Za-zα-ωΑ-Ω∠△°_\\{}()',\s]|\d(?<=_.)|[\u3040-\u30ff\u3400-\u9fff]){1,40}")
+_NAME = re.compile(
+    r"[A-WYZa-wα-ω]'?\(-?\d{1,6}\)|(?:[A-Za-zα-ωΑ-Ω∠△°_\\{}()',\s]|\d(?<=_.)|[\u3040-\u30ff\u3400-\u9fff]){1,40}"
+)
 # x ∈ [1,2] and {x | x > 3} say the same as [1,2] and x > 3.
 _MEMBERSHIP = re.compile(r"x\s?∈\s?([^∈|]+)|[{⦃]\s?x\s?[|:]\s?([^|:]+)[}⦄]")
 _SEVERAL = re.compile(r"[,、;]|\s(?:and|or)\s|または|および|及び|かつ")

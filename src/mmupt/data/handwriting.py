@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mmupt.data.sources import write_jsonl
+from mmupt.data.jsonl import write_jsonl
 
 CELL = 24
 """Side of one digit in pixels; a panel is two cells wide and two high."""
@@ -121,7 +121,9 @@ def panels(split: str, count: int, seed: int) -> list[Panel]:
         chosen = rng.choice(pool, size=4, replace=False)
         a, b, c, d = (int(digits[i]) for i in chosen)
         w, x, y, z = (int(i) for i in chosen)
-        drawn.append(Panel(assemble(images[chosen]), (a, b, c, d), (w, x, y, z), draw_question(rng)))
+        drawn.append(
+            Panel(assemble(images[chosen]), (a, b, c, d), (w, x, y, z), draw_question(rng))
+        )
     return drawn
 
 

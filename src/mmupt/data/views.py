@@ -64,7 +64,9 @@ def make_view(image: Image.Image, config: ViewsConfig, view: int, *key: int | st
                 moved.paste(_move(image.crop(box), config, rng), box)
     factor = rng.uniform(*config.contrast)
     mean = float(np.asarray(moved.convert("L")).mean())
-    return moved.point([round(min(255.0, max(0.0, mean + factor * (v - mean)))) for v in range(256)] * 3)
+    return moved.point(
+        [round(min(255.0, max(0.0, mean + factor * (v - mean)))) for v in range(256)] * 3
+    )
 
 
 def _move(image: Image.Image, config: ViewsConfig, rng: np.random.Generator) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,16 +58,39 @@ class Scores:
     temperature: float
     seconds: float
 
+    @classmethod
+    def from_columns(
+        cls,
+        ids: Sequence[str],
+        columns: Mapping[str, Floats],
+        *,
+        k: int,
+        temperature: float,
+        seconds: float,
+    ) -> Scores:
+        """From one array per name of `COLUMNS`."""
+        c = columns
+        return cls(
+            tuple(ids), c["greedy"], c["mean"], c["majority"], c["passed"], c["share"],
+            c["abstained"], c["truncated"], c["length"], k, temperature, seconds,
+        )  # fmt: skip
+
     def metrics(self) -> dict[str, Any]:
         """A stage of `metrics.json`: estimates with 95% intervals."""
         n = len(self.ids)
         stage: dict[str, Any] = {"n": n, "k": self.k, "temperature": self.temperature}
-        for name, values in (("greedy", self.greedy), ("majority", self.majority), ("pass", self.passed)):
+        for name, values in (
+            ("greedy", self.greedy),
+            ("majority", self.majority),
+            ("pass", self.passed),
+        ):
             stage[name] = _mean(values)
             stage[f"{name}_ci"] = list(wilson(float(values.sum()), n)) if len(values) else None
         for name, values in (("mean", self.mean), ("vote_share", self.share)):
             stage[name] = _mean(values)
-            stage[f"{name}_ci"] = list(mean_interval(values, fractions=True)) if len(values) else None
+            stage[f"{name}_ci"] = (
+                list(mean_interval(values, fractions=True)) if len(values) else None
+            )
         for name, values in (
             ("abstained", self.abstained), ("truncated", self.truncated), ("length", self.length),
         ):  # fmt: skip
@@ -99,22 +122,25 @@ def evaluate(
             prefix = prefill(policy, encode(policy, [prompts.prompt(r.sample) for r in part]))
             fork = _fork(prefix) if k else prefix
             greedy = _decode(policy, prefix, 1, config, 0.0, (seed, start))
-            drawn = _decode(policy, fork, k, config, config.temperature, (seed, start)) if k else None
+            drawn = (
+                _decode(policy, fork, k, config, config.temperature, (seed, start)) if k else None
+            )
         for i, row in enumerate(part):
             columns.append(_score(row, greedy[i][0], drawn[i] if drawn else [], config))
         if progress is not None:
             progress(min(start + config.batch_size, len(rows)), len(rows))
     table = np.asarray(columns, dtype=np.float64)
-    return Scores(
-        ids=tuple(r.sample.id for r in rows),
-        **dict(zip(_COLUMNS, table.T if k else [table[:, 0], *[np.empty(0)] * 7], strict=True)),
+    return Scores.from_columns(
+        [r.sample.id for r in rows],
+        {name: table[:, i] if k or i == 0 else np.empty(0) for i, name in enumerate(COLUMNS)},
         k=k,
         temperature=config.temperature,
         seconds=time.perf_counter() - started,
     )
 
 
-_COLUMNS = ("greedy", "mean", "majority", "passed", "share", "abstained", "truncated", "length")
+COLUMNS = ("greedy", "mean", "majority", "passed", "share", "abstained", "truncated", "length")
+"""The arrays of `Scores`; without sampling only `greedy` is filled."""
 
 
 def _score(
@@ -141,7 +167,12 @@ def _score(
 
 
 def _decode(
-    policy: Policy, prefix: Prefix, count: int, config: EvalConfig, temperature: float, key: tuple[int, int]
+    policy: Policy,
+    prefix: Prefix,
+    count: int,
+    config: EvalConfig,
+    temperature: float,
+    key: tuple[int, int],
 ) -> list[list[Completion]]:
     rows = len(prefix.next_B)
     seeds = stream_seeds(key[0], EVALUATION_STREAM, key[1], count=rows * count)

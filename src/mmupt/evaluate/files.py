@@ -10,15 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmupt.evaluate.accuracy import Scores
-
-_ARRAYS = ("greedy", "mean", "majority", "passed", "share", "abstained", "truncated", "length")
+from mmupt.evaluate.accuracy import COLUMNS, Scores
 
 
 def write_scores(path: Path, scores: Scores) -> None:
     """One row a question; what holds for all of them goes into the file's metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"id": list(scores.ids), **{name: getattr(scores, name) for name in _ARRAYS}})
+    table = pa.table({"id": list(scores.ids), **{name: getattr(scores, name) for name in COLUMNS}})
     about = {"k": scores.k, "temperature": scores.temperature, "seconds": scores.seconds}
     table = table.replace_schema_metadata({"mmupt": json.dumps(about)})
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
@@ -29,5 +27,5 @@ def write_scores(path: Path, scores: Scores) -> None:
 def read_scores(path: Path) -> Scores:
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[b"mmupt"])
-    arrays = {name: np.asarray(table[name], dtype=np.float64) for name in _ARRAYS}
-    return Scores(ids=tuple(table["id"].to_pylist()), **arrays, **about)
+    arrays = {name: np.asarray(table[name], dtype=np.float64) for name in COLUMNS}
+    return Scores.from_columns(table["id"].to_pylist(), arrays, **about)

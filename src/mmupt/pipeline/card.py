@@ -11,9 +11,11 @@ def model_card(stage: str, config: Config, labels_used: int) -> str:
     base = config.model.path.name if config.model.path else "unknown"
     how = {
         "sft": f"supervised fine-tuning on {labels_used} labelled rows",
-        "supervised": f"GRPO towards true answers ({labels_used} labels), an upper bound for comparison",
+        "supervised": f"GRPO towards {labels_used} true answers, an upper bound for comparison",
         "published": "online majority-vote GRPO as published (arXiv 2505.22453), for comparison",
-    }.get(stage, "label-free GRPO on majority pseudo-labels (arXiv 2505.22453); no labels were used")
+    }.get(
+        stage, "label-free GRPO on majority pseudo-labels (arXiv 2505.22453); no labels were used"
+    )
     return f"""---
 library_name: transformers
 pipeline_tag: image-text-to-text

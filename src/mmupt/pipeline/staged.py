@@ -44,7 +44,11 @@ def run_staged(stages: Stages, material: Material, *, compare: bool = False) -> 
         stages.evaluate("sft")
     start = done[-1]
     for number in range(1, config.train.rounds + 1):
-        done.append(stages.label_free(material.unlabelled, after=done[-1], stage=f"round-{number}", key=number))
+        done.append(
+            stages.label_free(
+                material.unlabelled, after=done[-1], stage=f"round-{number}", key=number
+            )
+        )
         stages.evaluate(done[-1])
     arms: list[str] = []
     if compare:
@@ -59,11 +63,17 @@ def run_arms(stages: Stages, material: Material, *, after: str) -> list[str]:
     """Supervised GRPO and the published recipe from the same checkpoint, as many updates each."""
     config = stages.config
     steps = config.train.rounds * config.train.max_steps
-    together = config.model_copy(update={"train": config.train.model_copy(update={"max_steps": steps})})
+    together = config.model_copy(
+        update={"train": config.train.model_copy(update={"max_steps": steps})}
+    )
     stages.supervised(material.truth, after=after, stage="supervised", key=101, config=together)
     stages.evaluate("supervised")
     stages.label_free(
-        material.unlabelled, after=after, stage="published", key=102, config=published_recipe(together)
+        material.unlabelled,
+        after=after,
+        stage="published",
+        key=102,
+        config=published_recipe(together),
     )
     stages.evaluate("published")
     return ["supervised", "published"]
@@ -77,7 +87,9 @@ def published_recipe(config: Config) -> Config:
     """
     return config.model_copy(
         update={
-            "consensus": config.consensus.model_copy(update={"teacher": "online", "min_share": 0.0}),
+            "consensus": config.consensus.model_copy(
+                update={"teacher": "online", "min_share": 0.0}
+            ),
             "train": config.train.model_copy(
                 update={
                     "views": 1,
@@ -94,7 +106,9 @@ def published_recipe(config: Config) -> Config:
     )
 
 
-def collect_metrics(stages: Stages, done: Sequence[str], arms: Sequence[str], start: str) -> dict[str, Any]:
+def collect_metrics(
+    stages: Stages, done: Sequence[str], arms: Sequence[str], start: str
+) -> dict[str, Any]:
     """Everything that `metrics.json` holds, from what the stages left on disk."""
     booked = _booked(stages.folder)
     scores = {name: stages.evaluate(name) for name in (*done, *arms)}
@@ -103,7 +117,8 @@ def collect_metrics(stages: Stages, done: Sequence[str], arms: Sequence[str], st
     if arms:
         metrics["arms"] = {name: table[name] for name in arms}
         metrics["recovered"] = {
-            key: _recovered(scores[start], scores[done[-1]], scores["supervised"], key) for key in ("mean", "greedy")
+            key: _recovered(scores[start], scores[done[-1]], scores["supervised"], key)
+            for key in ("mean", "greedy")
         }
     metrics["gain"] = _gain(scores[start], scores[done[-1]])
     metrics["labels_used"] = sum(int(table[name]["labels_used"]) for name in done)
@@ -127,7 +142,9 @@ def about(config: Config) -> dict[str, Any]:
     return {"seed": config.seed, "versions": versions}
 
 
-def _stage_row(name: str, scores: Scores, booked: Mapping[str, tuple[int, float]]) -> dict[str, Any]:
+def _stage_row(
+    name: str, scores: Scores, booked: Mapping[str, tuple[int, float]]
+) -> dict[str, Any]:
     labels, seconds = booked.get(name, (0, 0.0))
     row = {"name": name, **scores.metrics(), "labels_used": labels}
     row["evaluation_seconds"], row["seconds"] = scores.seconds, seconds + scores.seconds

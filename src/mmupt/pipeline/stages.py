@@ -52,11 +52,15 @@ class Stages:
         if self._policy is None or self._stage != stage:
             path = self.config.model.path if stage == "base" else self.folder.checkpoint(stage)
             assert path is not None  # noqa: S101  checked where the command starts
-            self._policy = load_policy(path, dtype=self.config.model.dtype, device=self.config.model.device)
+            self._policy = load_policy(
+                path, dtype=self.config.model.dtype, device=self.config.model.device
+            )
             self._stage = stage
         return self._policy
 
-    def sft(self, rows: Sequence[LabelledSample], *, after: str = "base", stage: str = "sft") -> str:
+    def sft(
+        self, rows: Sequence[LabelledSample], *, after: str = "base", stage: str = "sft"
+    ) -> str:
         assert self.config.sft is not None  # noqa: S101
         sft = self.config.sft
 
@@ -69,20 +73,34 @@ class Stages:
         return self._train(stage, after, work, len(rows))
 
     def label_free(
-        self, samples: Sequence[Sample], *, after: str, stage: str, key: int, config: Config | None = None
+        self,
+        samples: Sequence[Sample],
+        *,
+        after: str,
+        stage: str,
+        key: int,
+        config: Config | None = None,
     ) -> str:
         """One round on `samples`, which have no answers."""
         run = self._run(stage, key, config)
         return self._train(
-            stage, after, lambda p: train_label_free(p, samples, run, after_step=self._interim(p, stage)), 0
+            stage,
+            after,
+            lambda p: train_label_free(p, samples, run, after_step=self._interim(p, stage)),
+            0,
         )
 
-    def supervised(self, rows: Sequence[LabelledSample], *, after: str, stage: str, key: int, config: Config) -> str:
+    def supervised(
+        self, rows: Sequence[LabelledSample], *, after: str, stage: str, key: int, config: Config
+    ) -> str:
         """The upper bound: the same updates towards true answers."""
         run = self._run(stage, key, config)
         used = min(len(rows), config.train.max_steps * config.train.prompts_per_step)
         return self._train(
-            stage, after, lambda p: train_supervised(p, rows, run, after_step=self._interim(p, stage)), used
+            stage,
+            after,
+            lambda p: train_supervised(p, rows, run, after_step=self._interim(p, stage)),
+            used,
         )
 
     def evaluate(self, stage: str) -> Scores:
@@ -90,9 +108,13 @@ class Stages:
         path = self.folder.scores(stage)
         if not path.exists():
             self.log.emit("evaluation_started", stage=stage, total=len(self.test))
+
+            def progress(done: int, total: int) -> None:
+                self.log.tell("evaluation_progress", stage=stage, done=done, total=total)
+
             scores = evaluate(
-                self.policy(stage), self.test, self.config.eval, self.prompts, seed=self.config.seed,
-                progress=lambda done, total: self.log.tell("evaluation_progress", stage=stage, done=done, total=total),
+                self.policy(stage), self.test, self.config.eval, self.prompts,
+                seed=self.config.seed, progress=progress,
             )  # fmt: skip
             write_scores(path, scores)
             self.log.emit("evaluated", stage=stage, metrics=scores.metrics())
@@ -113,7 +135,12 @@ class Stages:
             card = model_card(stage, self.config, labels)
             save_policy(policy, self.folder.checkpoint(stage), card)
             self._stage = stage
-            self.log.emit("stage_finished", stage=stage, labels_used=labels, seconds=time.perf_counter() - started)
+            self.log.emit(
+                "stage_finished",
+                stage=stage,
+                labels_used=labels,
+                seconds=time.perf_counter() - started,
+            )
         shutil.rmtree(self.folder.state(stage), ignore_errors=True)
         return stage
 
@@ -124,7 +151,14 @@ class Stages:
 
         def after_step(step: int) -> None:
             if step % every == 0:
-                scores = evaluate(policy, rows, self.config.eval, self.prompts, seed=self.config.seed, sampled=False)
+                scores = evaluate(
+                    policy,
+                    rows,
+                    self.config.eval,
+                    self.prompts,
+                    seed=self.config.seed,
+                    sampled=False,
+                )
                 metrics: dict[str, Any] = {"greedy": float(scores.greedy.mean()), "n": len(rows)}
                 self.log.emit("evaluated", stage=stage, step=step, interim=True, metrics=metrics)
 

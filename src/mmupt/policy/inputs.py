@@ -35,7 +35,8 @@ class PromptBatch:
     """B encoded prompts, left-padded to L tokens.
 
     Attributes:
-        features: keyword arguments of the model's forward; `input_ids` and `attention_mask` are (B, L).
+        features: keyword arguments of the model's forward; `input_ids` and `attention_mask`
+            are (B, L).
     """
 
     features: dict[str, torch.Tensor]
@@ -68,7 +69,9 @@ def chat_text(policy: Policy, problem: str) -> str:
     return text
 
 
-def encode(policy: Policy, prompts: Sequence[Prompt], *, max_prompt_length: int | None = None) -> PromptBatch:
+def encode(
+    policy: Policy, prompts: Sequence[Prompt], *, max_prompt_length: int | None = None
+) -> PromptBatch:
     """Encode prompts with the model's processor.
 
     Prompts are never cut: a cut prompt loses image tokens and the model then fails, or worse,

@@ -57,7 +57,9 @@ class Policy:
         ids.append(self.tokenizer.eos_token_id)
         stops = tuple(dict.fromkeys(int(i) for i in ids if i is not None))
         if not stops:
-            raise ModelError(f"{self.path}: neither generation_config.json nor the tokenizer names an end token")
+            raise ModelError(
+                f"{self.path}: neither generation_config.json nor the tokenizer names an end token"
+            )
         return stops
 
     @cached_property
@@ -115,10 +117,13 @@ def check_folder(path: Path) -> str:
     try:
         model_type = json.loads(config_file.read_text(encoding="utf-8"))["model_type"]
     except (ValueError, TypeError, KeyError):
-        raise ModelError(f"{config_file}: no JSON object with a model_type; expected a Hugging Face model folder") from None
+        raise ModelError(
+            f"{config_file}: no JSON object with a model_type; expected a Hugging Face model folder"
+        ) from None
     if not list(path.glob("*.safetensors")):
         raise ModelError(
-            f"{path}: no *.safetensors in it; other weight formats are not loaded, convert them first"
+            f"{path}: no *.safetensors in it; other weight formats are not loaded, "
+            "convert them first"
         )
     return str(model_type)
 
@@ -137,7 +142,9 @@ def load_policy(path: Path, *, dtype: str = "float32", device: str = "auto") -> 
 
     hf_logging.disable_progress_bar()
     try:
-        processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
         model = AutoModelForImageTextToText.from_pretrained(
             path,
             dtype=DTYPES[dtype],
@@ -147,8 +154,13 @@ def load_policy(path: Path, *, dtype: str = "float32", device: str = "auto") -> 
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: model type {model_type!r} cannot be loaded as an image-text model: {first}") from error
-    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+        raise ModelError(
+            f"{path}: model type {model_type!r} cannot be loaded as an image-text model: {first}"
+        ) from error
+    if (
+        getattr(processor, "image_processor", None) is None
+        or getattr(processor, "tokenizer", None) is None
+    ):
         raise ModelError(f"{path}: its processor handles no images; expected an image-text model")
     if not processor.chat_template:
         raise ModelError(f"{path}: no chat template in it; add chat_template.jinja to the folder")

@@ -28,7 +28,9 @@ class PromptMaker:
     def prompt(self, sample: Sample, view: int = 0, *key: int) -> Prompt:
         """The sample as seen in `view`; random views are the same for the same seed and key."""
         pictures = tuple(
-            make_view(self._picture(path, sample.origin), self.views, view, self.seed, sample.id, i, *key)
+            make_view(
+                self._picture(path, sample.origin), self.views, view, self.seed, sample.id, i, *key
+            )
             for i, path in enumerate(sample.images)
         )
         return Prompt(sample.problem, pictures, sample.origin)

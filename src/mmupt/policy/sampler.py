@@ -44,7 +44,7 @@ def row_uniforms(seeds_R: npt.NDArray[np.uint64], step: int) -> npt.NDArray[np.f
 
 def stream_seeds(*key: int, count: int) -> npt.NDArray[np.uint64]:
     """`count` independent row seeds that depend on `key` alone."""
-    return np.random.SeedSequence(list(key)).generate_state(count, np.uint64)
+    return np.random.SeedSequence(list(key)).generate_state(count, np.uint64).astype(np.uint64)
 
 
 def truncate(probs_RV: torch.Tensor, top_p: float, top_k: int) -> torch.Tensor:
@@ -60,7 +60,9 @@ def truncate(probs_RV: torch.Tensor, top_p: float, top_k: int) -> torch.Tensor:
     return probs_RV
 
 
-def pick(logits_RV: torch.Tensor, uniform_R: torch.Tensor, params: SamplingParams) -> tuple[torch.Tensor, torch.Tensor]:
+def pick(
+    logits_RV: torch.Tensor, uniform_R: torch.Tensor, params: SamplingParams
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Next token of each row (R,) and its log-probability (R,) at the sampling temperature.
 
     The log-probability is that of the whole tempered distribution, before top-p and top-k, as the

@@ -25,7 +25,9 @@ class TokenBatch:
     mask_NT: torch.Tensor
 
 
-def pad_right(rows: Sequence[Sequence[float]], fill: float, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def pad_right(
+    rows: Sequence[Sequence[float]], fill: float, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     """Rows of different length as one tensor."""
     width = max(map(len, rows))
     return torch.tensor(

@@ -34,7 +34,9 @@ class Prefix:
 
     def repeat(self, repeats_B: torch.Tensor) -> Prefix:
         """Row b stands `repeats_B[b]` times. The cache is changed in place."""
-        rows = torch.repeat_interleave(torch.arange(len(repeats_B), device=repeats_B.device), repeats_B)
+        rows = torch.repeat_interleave(
+            torch.arange(len(repeats_B), device=repeats_B.device), repeats_B
+        )
         return self.select(rows)
 
     def select(self, rows: torch.Tensor) -> Prefix:
@@ -60,7 +62,13 @@ def prefill(policy: Policy, batch: PromptBatch) -> Prefix:
     return Prefix(output.past_key_values, output.logits[:, -1], mask, next_B)
 
 
-def extend(policy: Policy, prefix: Prefix, tokens_RT: torch.Tensor, mask_RS: torch.Tensor, position_R: torch.Tensor) -> torch.Tensor:
+def extend(
+    policy: Policy,
+    prefix: Prefix,
+    tokens_RT: torch.Tensor,
+    mask_RS: torch.Tensor,
+    position_R: torch.Tensor,
+) -> torch.Tensor:
     """Feed T more tokens to each of the R rows of a prefix; return logits (R, T, V).
 
     Args:
@@ -83,7 +91,9 @@ def extend(policy: Policy, prefix: Prefix, tokens_RT: torch.Tensor, mask_RS: tor
     return logits
 
 
-def completion_logits(policy: Policy, prefix: Prefix, tokens_RT: torch.Tensor, token_mask_RT: torch.Tensor) -> torch.Tensor:
+def completion_logits(
+    policy: Policy, prefix: Prefix, tokens_RT: torch.Tensor, token_mask_RT: torch.Tensor
+) -> torch.Tensor:
     """Logits that predict each completion token, (R, T, V).
 
     The first token is predicted by the prompt's last position, so T-1 tokens are fed.

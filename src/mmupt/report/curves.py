@@ -79,7 +79,8 @@ def accuracy_axes(axes: Axes, run: RunRecord, lang: str, *, label_points: bool) 
     every = -(-len(titles) // _MOST_NAMES)
     titles = [title if i % every == 0 else "" for i, title in enumerate(titles)]
     # Names come from files: "$" in one must not start a formula.
-    axes.set_xticks(places, titles, parse_math=False)
+    size = "medium" if len(titles) < 6 else "small"
+    axes.set_xticks(places, titles, parse_math=False, fontsize=size)
     axes.set_xlim(-0.45, (places[-1] if places else 0) + 0.45)
     _percent_scale(axes)
 
@@ -264,9 +265,9 @@ def _value_labels(axes: Axes, stages: Sequence[StageView], places: list[float]) 
         axes.annotate(
             percent(estimate.value),
             (place, lowest),
-            xytext=(0, -4),
+            xytext=(1, -4),
             textcoords="offset points",
-            ha="center",
+            ha="left",  # a curve that rises leaves room below it on the right
             va="top",
             fontsize="small",
             color="#c4501b",

@@ -206,8 +206,8 @@ def _panel(canvas: Canvas, run: RunRecord, lang: str, name: str, x: float, width
         borderaxespad=0,
         borderpad=0.2,
         handlelength=2.2,
-        columnspacing=1.1,
-        fontsize=10.2,
+        columnspacing=1.0,
+        fontsize=10,
     )
 
 

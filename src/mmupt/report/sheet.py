@@ -20,7 +20,7 @@ from mmupt.report.read import Rollout, RunRecord
 from mmupt.report.text import clean, percent, stage_title, words, wrap
 
 COLUMNS = 4
-CARD_HEIGHT = 220
+CARD_HEIGHT = 226
 """Pixels, without the space between two rows."""
 
 _GUTTER = 28
@@ -133,14 +133,16 @@ def _card(
         stage=_short(stage_title(rollout.stage, lang), 14), step=rollout.step
     )
     canvas.text(x + width, y + 11, place, color=QUIET, fontsize=9.5, ha="right")
-    question = wrap(clean(question_of(rollout), 400), int(width / 7.4), 2)
+    question = wrap(clean(question_of(rollout), 400), int(width / 8.2), 2)
     canvas.text(x, y + 33, "\n".join(question), fontsize=10.5)
     _picture(canvas, run, rollout, x, y + 76, texts)
     left = x + _PICTURE_SIDE + 14
     _bars(canvas, rollout, left, y + 76, width - _PICTURE_SIDE - 14, texts)
-    canvas.text(
-        left, y + 195, outcome(rollout, texts, 12), fontsize=10.5, va="baseline", weight="bold"
-    )
+    below = {"fontsize": 10.5, "va": "baseline"}
+    canvas.text(x, y + 218, outcome(rollout, texts, 14), weight="bold", **below)
+    if len(rollout.images) > 1:
+        note = texts["first_picture"].format(count=len(rollout.images))
+        canvas.text(x + width, y + 218, note, color=QUIET, ha="right", **below)
 
 
 def _bars(
@@ -181,7 +183,7 @@ def _bars(
 def _picture(
     canvas: Canvas, run: RunRecord, rollout: Rollout, x: float, y: float, texts: Mapping[str, str]
 ) -> None:
-    """The first picture that can be shown, as large as fits; a note if there are more."""
+    """The first picture that can be shown, as large as fits."""
     pixels = _first_picture(run, rollout)
     side = _PICTURE_SIDE
     if pixels is None:
@@ -200,9 +202,6 @@ def _picture(
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color(HAIRLINE)
-    if len(rollout.images) > 1:
-        note = texts["first_picture"].format(count=len(rollout.images))
-        canvas.text(x, y + side + 6, note, color=QUIET, fontsize=8.5)
 
 
 def _first_picture(run: RunRecord, rollout: Rollout) -> NDArray[np.uint8] | None:

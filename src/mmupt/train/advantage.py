@@ -14,7 +14,9 @@ EPSILON = 1e-4
 """Added to the standard deviation, as in TRL."""
 
 
-def group_advantages(rewards_G: Sequence[float], scale_rewards: ScaleRewards = "group") -> npt.NDArray[np.float64]:
+def group_advantages(
+    rewards_G: Sequence[float], scale_rewards: ScaleRewards = "group"
+) -> npt.NDArray[np.float64]:
     """Rewards relative to their group.
 
         group   A_i = (r_i - mean r) / (std r + eps)     GRPO, arXiv 2402.03300
@@ -25,7 +27,9 @@ def group_advantages(rewards_G: Sequence[float], scale_rewards: ScaleRewards = "
     Equal rewards give zeros: such a group teaches nothing and is skipped.
     """
     rewards = np.asarray(rewards_G, dtype=np.float64)
-    centred = rewards - rewards.mean()
-    if scale_rewards == "none" or len(rewards) < 2:
+    if np.all(rewards == rewards[:1]):  # their mean may differ from them in its last bit
+        return np.zeros_like(rewards)
+    centred: npt.NDArray[np.float64] = rewards - rewards.mean()
+    if scale_rewards == "none":
         return centred
     return np.asarray(centred / (rewards.std(ddof=1) + EPSILON), dtype=np.float64)

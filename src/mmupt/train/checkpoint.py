@@ -16,7 +16,11 @@ from torch import nn
 
 
 def save_state(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, extra: dict[str, nn.Module]
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    extra: dict[str, nn.Module],
 ) -> None:
     """Write ``folder/{step}`` whole, then delete the older ones."""
     temporary = folder / f".tmp-{os.getpid()}"

@@ -29,8 +29,15 @@ from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.train.advantage import group_advantages
 from mmupt.train.checkpoint import load_state, save_state
-from mmupt.train.labels import Label, Labeller, TeacherVotes, TrueLabels, final_answer, label_by_vote
-from mmupt.train.optim import constant_with_warmup, freeze_vision, make_optimizer, set_learning_rate
+from mmupt.train.labels import (
+    Label,
+    Labeller,
+    TeacherVotes,
+    TrueLabels,
+    final_answer,
+    label_by_vote,
+)
+from mmupt.train.optim import freeze_vision, lr_factor, make_optimizer, set_learning_rate
 from mmupt.train.records import write_rollouts
 from mmupt.train.rollout import Group, roll_out
 from mmupt.train.sft import batch_indices
@@ -77,7 +84,9 @@ class Judged:
     scored: ScoredGroup
 
 
-def train_label_free(policy: Policy, samples: Sequence[Sample], run: Run, *, after_step: Any = None) -> None:
+def train_label_free(
+    policy: Policy, samples: Sequence[Sample], run: Run, *, after_step: Any = None
+) -> None:
     """One label-free round, in place.
 
     Args:
@@ -120,13 +129,20 @@ def _train(
     optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
     extra = {"teacher": teacher.model} if teacher and run.config.consensus.teacher == "ema" else {}
     done = load_state(run.state_dir, policy.model, optimizer, extra)
-    run.log.emit("run_resumed" if done else "stage_started", stage=run.stage, step=done, total_steps=config.max_steps)
+    run.log.emit(
+        "run_resumed" if done else "stage_started",
+        stage=run.stage,
+        step=done,
+        total_steps=config.max_steps,
+    )
     for step in range(done + 1, config.max_steps + 1):
         started = time.perf_counter()
-        rate = config.learning_rate * constant_with_warmup(step, config.warmup_steps)
+        rate = config.learning_rate * lr_factor(
+            config.lr_scheduler_type, step, config.warmup_steps, config.max_steps
+        )
         set_learning_rate(optimizer, rate)
         indices = batch_indices(len(samples), config.prompts_per_step, step, run.seed)
-        judged, labels = judge(policy, [samples[i] for i in indices], run, labeller, step)
+        judged = judge(policy, [samples[i] for i in indices], run, labeller, step)
         stats = update(policy, optimizer, [j.scored for j in judged], config, reference)
         if extra and teacher is not None:
             _move_average(teacher, policy, run.config.consensus.ema_decay)
@@ -136,7 +152,7 @@ def _train(
             stage=run.stage,
             step=step,
             learning_rate=rate,
-            **summarise(judged, labels, stats),
+            **summarise(judged, stats),
             seconds=time.perf_counter() - started,
         )
         if step % run.config.save_steps == 0 and step < config.max_steps:
@@ -147,40 +163,45 @@ def _train(
 
 def judge(
     policy: Policy, samples: Sequence[Sample], run: Run, labeller: Labeller | None, step: int
-) -> tuple[list[Judged], list[Label]]:
-    """Label, roll out and reward one step's samples.
+) -> list[Judged]:
+    """Label, roll out and reward one step's samples, in their order.
 
-    With a labeller, prompts that are not kept are never rolled out. Without one the policy's own
-    rollouts vote (online), and prompts that are not kept get no reward.
+    With a labeller, a prompt that is not kept is never rolled out: its group is empty. Without one
+    the policy's own rollouts vote (online), and a prompt that is not kept gets no reward.
     """
     config = run.config
-    if labeller is not None:
-        labels = labeller.labels(samples, step)
-        samples = [s for s, label in zip(samples, labels, strict=True) if label.kept]
+    labels = labeller.labels(samples, step) if labeller is not None else None
+    wanted = [labels is None or labels[i].kept for i in range(len(samples))]
+    asked = [s for s, want in zip(samples, wanted, strict=True) if want]
     groups = roll_out(
-        policy, samples, run.prompts, config.train, seed=run.seed, step=step,
+        policy, asked, run.prompts, config.train, seed=run.seed, step=step,
         max_prompt_length=config.model.max_prompt_length,
     )  # fmt: skip
-    answers = [
-        tuple(final_answer(c, g.sample.problem, config.consensus.kind) for c in g.completions)
-        for g in groups
-    ]
-    if labeller is None:
-        labels = [label_by_vote(a, config.consensus) for a in answers]
-        used = labels
-    else:
-        used = [label for label in labels if label.kept]
+    in_order = iter(groups)
     judged = []
-    for group, label, answer in zip(groups, used, answers, strict=True):
-        target = label.answer if label.kept else None
-        rewards = rewards_against(target, answer, kind=config.consensus.kind, rtol=config.consensus.rtol)
-        scored = ScoredGroup(group, group_advantages(rewards, config.train.scale_rewards))
-        judged.append(Judged(group, label, answer, rewards, scored))
-    return judged, labels
+    for i, sample in enumerate(samples):
+        group = next(in_order) if wanted[i] else Group(sample, (), ())
+        answers = tuple(
+            final_answer(c, sample.problem, config.consensus.kind) for c in group.completions
+        )
+        label = labels[i] if labels is not None else label_by_vote(answers, config.consensus)
+        judged.append(reward(group, label, answers, config))
+    return judged
 
 
-def summarise(judged: Sequence[Judged], labels: Sequence[Label], stats: UpdateStats) -> dict[str, Any]:
+def reward(group: Group, label: Label, answers: tuple[str | None, ...], config: Config) -> Judged:
+    """r_i = [y_i ~ y*] for the answers of a group, and their advantages."""
+    target = label.answer if label.kept else None
+    consensus = config.consensus
+    rewards = rewards_against(target, answers, kind=consensus.kind, rtol=consensus.rtol)
+    advantages_G = group_advantages(rewards, config.train.scale_rewards)
+    return Judged(group, label, answers, rewards, ScoredGroup(group, advantages_G))
+
+
+def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
     """The figures of one step; NaN where there is nothing to average."""
+    labels = [j.label for j in judged]
+    answered = [j for j in judged if j.group.completions]
     rewards = [r for j in judged for r in j.rewards]
     completions = [c for j in judged for c in j.group.completions]
     top = Counter(label.answer for label in labels if label.answer is not None).most_common(1)
@@ -188,9 +209,9 @@ def summarise(judged: Sequence[Judged], labels: Sequence[Label], stats: UpdateSt
     return {
         "loss": stats.loss,
         "reward_mean": _mean(rewards),
-        "reward_std": _mean([float(np.std(j.rewards)) for j in judged]),
+        "reward_std": _mean([float(np.std(j.rewards)) for j in answered]),
         "vote_share": _mean([label.share for label in labels]),
-        "unanimous": _mean([float(not j.scored.teaches) for j in judged]),
+        "unanimous": _mean([float(not j.scored.teaches) for j in answered]),
         "kept": _mean([float(label.kept) for label in labels]),
         "label_answers": len({label.answer for label in labels if label.answer is not None}),
         "top_answer_share": top[0][1] / len(labels) if top else 0.0,

@@ -77,15 +77,21 @@ class TeacherVotes:
 
     def labels(self, samples: Sequence[Sample], step: int) -> list[Label]:
         config = self.config
-        params = SamplingParams(config.temperature, max_completion_length=self.max_completion_length)
+        params = SamplingParams(
+            config.temperature, max_completion_length=self.max_completion_length
+        )
         views = [(s, v) for s in samples for v in range(config.views)]
         texts: list[list[str | None]] = []
         for start in range(0, len(views), self.batch_size):
             part = views[start : start + self.batch_size]
-            batch = encode(self.teacher, [self.prompts.prompt(s, v, TEACHER_STREAM) for s, v in part])
+            batch = encode(
+                self.teacher, [self.prompts.prompt(s, v, TEACHER_STREAM) for s, v in part]
+            )
             repeats = [config.samples_per_view] * len(part)
             seeds = stream_seeds(self.seed, TEACHER_STREAM, step, start, count=sum(repeats))
-            for (s, _), group in zip(part, sample(self.teacher, batch, repeats, seeds, params), strict=True):
+            for (s, _), group in zip(
+                part, sample(self.teacher, batch, repeats, seeds, params), strict=True
+            ):
                 texts.append([final_answer(c, s.problem, config.kind) for c in group])
         answers = [
             [a for view in texts[i * config.views : (i + 1) * config.views] for a in view]
@@ -103,5 +109,6 @@ class TrueLabels:
     def labels(self, samples: Sequence[Sample], step: int) -> list[Label]:
         del step
         return [
-            Label(self.answers[s.id], 1.0, False, True, (self.answers[s.id],), (0,)) for s in samples
+            Label(self.answers[s.id], 1.0, False, True, (self.answers[s.id],), (0,))
+            for s in samples
         ]

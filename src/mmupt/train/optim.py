@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import nn
 
+Schedule = Literal["constant", "linear", "cosine"]
 
-def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+
+def make_optimizer(
+    model: nn.Module, learning_rate: float, weight_decay: float
+) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices only, not on norms and biases."""
     trained = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(
@@ -21,17 +26,21 @@ def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) 
     )
 
 
-def constant_with_warmup(step: int, warmup_steps: int) -> float:
-    """Factor of the learning rate at 1-based `step`."""
-    return min(1.0, step / (warmup_steps + 1))
+def lr_factor(kind: Schedule, step: int, warmup_steps: int, total_steps: int) -> float:
+    """Factor of the learning rate at 1-based `step`: a linear rise, then `kind`.
 
-
-def cosine_with_warmup(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Rises over the warm-up, then falls to 0 by half a cosine. 1-based `step`."""
+    linear falls to 0 in a straight line, cosine by half a cosine; constant stays.
+    """
     if step <= warmup_steps:
         return step / (warmup_steps + 1)
     progress = (step - 1 - warmup_steps) / max(1, total_steps - warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
+    match kind:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1.0 - progress
+        case "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

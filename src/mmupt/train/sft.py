@@ -16,7 +16,7 @@ from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.train.checkpoint import load_state, save_state
-from mmupt.train.optim import clip_and_step, cosine_with_warmup, make_optimizer, set_learning_rate
+from mmupt.train.optim import clip_and_step, lr_factor, make_optimizer, set_learning_rate
 from mmupt.types import LabelledSample
 
 
@@ -69,10 +69,11 @@ def run_sft(
     for step in range(done + 1, steps + 1):
         started = time.perf_counter()
         batch = [
-            rows[i] for i in batch_indices(len(rows), config.per_device_train_batch_size, step, seed)
+            rows[i]
+            for i in batch_indices(len(rows), config.per_device_train_batch_size, step, seed)
         ]
-        rate = config.learning_rate * cosine_with_warmup(
-            step, round(config.warmup_ratio * steps), steps
+        rate = config.learning_rate * lr_factor(
+            config.lr_scheduler_type, step, round(config.warmup_ratio * steps), steps
         )
         set_learning_rate(optimizer, rate)
         view = 1 if config.augment else 0

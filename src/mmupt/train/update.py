@@ -66,15 +66,21 @@ def accumulate_gradients(
         tokens = token_batch(policy, [c.token_ids for c in chosen])
         old_NT = pad_right([c.logprobs for c in chosen], 0.0, policy.device, torch.float32)
         advantages_N = torch.tensor(
-            np.concatenate([s.advantages_G for s in part]), dtype=torch.float32, device=policy.device
+            np.concatenate([s.advantages_G for s in part]),
+            dtype=torch.float32,
+            device=policy.device,
         )
-        logps_NT, entropy_NT = completion_logprobs(policy, batch, repeats, tokens, config.temperature)
+        logps_NT, entropy_NT = completion_logprobs(
+            policy, batch, repeats, tokens, config.temperature
+        )
         loss_NT, clipped_NT = clipped_objective(
             logps_NT, old_NT, advantages_N, config.epsilon, config.epsilon_high
         )
         if reference is not None and config.beta:
             with torch.no_grad():
-                ref_NT, _ = completion_logprobs(reference, batch, repeats, tokens, config.temperature)
+                ref_NT, _ = completion_logprobs(
+                    reference, batch, repeats, tokens, config.temperature
+                )
             kl_NT = kl_k3(logps_NT, ref_NT)
             loss_NT = loss_NT + config.beta * kl_NT
             stats.kl += float((kl_NT.detach() * tokens.mask_NT).sum())

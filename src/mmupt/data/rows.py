@@ -1,0 +1,231 @@
+"""One row of a data file: from its bytes to a question, and to its label where asked for.
+
+The messages name column and value; where the row stands is said by the reader of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+from mmupt.data.answers import is_answer_column
+from mmupt.data.entries import MAX_ROW_BYTES, Entry, not_json, not_utf8
+from mmupt.data.images import ImageFolder, printable, refuse_invisible
+from mmupt.errors import InputError
+from mmupt.types import LabelledSample, Sample
+
+MARK: Final = "<image>"
+"""Stands in a problem for one image."""
+
+_OWN_COLUMNS: Final = frozenset({"id", "problem", "image", "images"})
+
+# What no reader of a question can see but a model can: control characters other than tab and
+# line ends, lone surrogates, bidirectional overrides, tag characters. Zero-width joiners and marks
+# stay, as scripts and emoji need them.
+_HIDDEN_IN_TEXT: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+)
+
+
+class Number(str):
+    """A JSON number as written: 0.10 stays 0.10, and no size overflows."""
+
+    __slots__ = ()
+
+
+def decode(raw: bytes) -> dict[str, object]:
+    """The object that a row is; numbers become `Number`.
+
+    Raises:
+        InputError: too long, not UTF-8, not JSON, not an object, a repeated key, NaN or infinity.
+    """
+    if len(raw) > MAX_ROW_BYTES:
+        raise InputError(
+            f"row is longer than {MAX_ROW_BYTES // 2**20} MiB; keep images in files and name "
+            "their paths"
+        )
+    try:
+        row = json.loads(
+            raw.rstrip(b"\r\n").decode("utf-8"),
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
+    except UnicodeDecodeError as error:
+        raise InputError(not_utf8(error)) from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{not_json(error)}; expected one object a line") from error
+    except RecursionError as error:
+        raise InputError("JSON is nested too deeply; expected a flat object") from error
+    if not isinstance(row, dict):
+        raise InputError(f'found {_found(row)}, expected an object {{"problem": ...}}')
+    return row
+
+
+def sample_of(row: Mapping[str, object], entry: Entry, images: ImageFolder) -> Sample:
+    """The question of a row. Looks at no column that is named like an answer.
+
+    Args:
+        row: what `decode` made of `entry`.
+        entry: tells origin and default id.
+        images: the folder that the paths are relative to.
+
+    Raises:
+        InputError: a column that cannot be used, or marks that do not fit the images.
+    """
+    problem = _problem(row)
+    paths = tuple(images.resolve(text) for text in _image_texts(row))
+    marks = problem.count(MARK)
+    if paths and marks == 0:
+        problem = MARK * len(paths) + problem
+    elif marks != len(paths):
+        raise InputError(
+            f"problem has {_counted(marks, f'{MARK} mark')} but the row has "
+            f"{_counted(len(paths), 'image')}; write one mark per image, or none to have them "
+            "put in front"
+        )
+    return Sample(
+        id=_id(row, entry.default_id),
+        problem=problem,
+        images=paths,
+        origin=entry.origin,
+        meta=_meta(row),
+    )
+
+
+def labelled(sample: Sample, row: Mapping[str, object]) -> LabelledSample:
+    """The question of a row with its answer, and its response if it has one.
+
+    Args:
+        sample: what `sample_of` made of `row`.
+        row: what `decode` made of the entry.
+
+    Raises:
+        InputError: no answer, or an answer or response that cannot be used.
+    """
+    value, response = row.get("answer"), row.get("response")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise InputError(
+            "row has no answer: SFT and evaluation need an answer; add an "
+            '"answer" column, or use the row without labels (mmupt train)'
+        )
+    texts = {
+        "answer": str(value)
+        if isinstance(value, Number)
+        else _text(value, "answer", "text or a number")
+    }
+    if response is not None:
+        texts["response"] = _text(response, "response")
+    for name, text in texts.items():
+        if MARK in text:
+            raise InputError(f'"{name}" holds an {MARK} mark; marks belong in the problem')
+        if not text.strip():  # of the two only the response can be blank here
+            raise InputError(f'"{name}" is blank; leave it out to train on the answer alone')
+    return LabelledSample(sample, texts["answer"].strip(), texts.get("response"))
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def _problem(row: Mapping[str, object]) -> str:
+    if row.get("problem") is None:
+        names = ", ".join(printable(name, 40) for name in list(row)[:10]) or "none"
+        raise InputError(f'no "problem" in the row (columns: {names}); put the question there')
+    problem = _text(row["problem"], "problem")
+    if not problem.strip():
+        raise InputError('"problem" is blank; put the question there')
+    return problem
+
+
+def _image_texts(row: Mapping[str, object]) -> list[str]:
+    one, many = row.get("image"), row.get("images")
+    if one is not None and many is not None:
+        raise InputError('row has both "image" and "images"; keep one')
+    if one is not None:
+        return [_text(one, "image")]
+    if many is None:
+        return []
+    if not isinstance(many, list):
+        raise InputError(
+            f'"images" must be a list of paths, found {_found(many)}; a single path goes into '
+            '"image"'
+        )
+    return [_text(path, f"images[{number}]") for number, path in enumerate(many)]
+
+
+def _id(row: Mapping[str, object], default: str) -> str:
+    value = row.get("id")
+    if value is None:
+        return default
+    if isinstance(value, Number) and re.fullmatch(r"-?\d+", value):
+        return str(value)
+    if not isinstance(value, str) or isinstance(value, Number):
+        raise InputError(f'"id" must be text or an integer, found {_found(value)}')
+    if not value.strip():
+        raise InputError('"id" is blank; leave it out to have the row numbered')
+    refuse_invisible(value, "id")
+    return value
+
+
+def _meta(row: Mapping[str, object]) -> dict[str, str]:
+    meta: dict[str, str] = {}
+    for name, value in row.items():
+        if name in _OWN_COLUMNS or is_answer_column(name):
+            continue
+        if isinstance(value, bool):
+            meta[_text(name, "column name")] = "true" if value else "false"
+        elif isinstance(value, str):
+            meta[_text(name, "column name")] = _text(str(value), printable(name, 40))
+    return meta
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def _text(value: object, name: str, expected: str = "text") -> str:
+    """A JSON string that shows what it holds."""
+    if not isinstance(value, str) or isinstance(value, Number):
+        raise InputError(f'"{name}" must be {expected}, found {_found(value)}')
+    hidden = _HIDDEN_IN_TEXT.search(value)
+    if hidden is not None:
+        point = ord(hidden[0])
+        # "\boxed" and "\frac" in a JSON string are a backspace and a form feed: said, not guessed.
+        hint = "; in JSON a backslash is written \\\\" if point in (0x08, 0x0C) else ""
+        raise InputError(
+            f'"{name}" holds the hidden character U+{point:04X} at position '
+            f"{hidden.start() + 1}{hint}; remove it"
+        )
+    return value
+
+
+def _found(value: object) -> str:
+    """A JSON value in a few words, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Number):
+        return f"the number {printable(value, 40)}"
+    if isinstance(value, str):
+        return f'the text "{printable(value, 40)}"'
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InputError(f"{name} is not a JSON value; write a number, text or null")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # JSON leaves the meaning of a repeated key open; Python would silently take the last.
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise InputError(f'key "{printable(name, 60)}" appears {count} times; keep one')
+    return dict(pairs)
