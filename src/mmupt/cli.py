@@ -16,9 +16,10 @@ from mmupt.errors import MmuptError
 
 if TYPE_CHECKING:
     from mmupt.config import Config
+    from mmupt.pipeline.staged import Material
     from mmupt.pipeline.stages import Stages
     from mmupt.runs import RunFolder
-    from mmupt.types import LabelledSample
+    from mmupt.types import LabelledSample, Sample
 
 app = typer.Typer(
     name="mmupt",
@@ -105,7 +106,7 @@ def demo(
         if not (folder.root / "data" / "config.yaml").exists():
             write_demo_data(folder.root / "data", seed, truth=compare)
         truth = folder.root / "data" / "unlabelled-truth.jsonl"
-        _staged(folder, config, lang, as_json, truth if compare else None)
+        _staged(folder, config, _material(config, truth if compare else None), lang, as_json)
 
 
 @app.command("demo-data")
@@ -151,9 +152,14 @@ def run(
     ):
         if value is None:
             raise ConfigError(f"{config_file}: {key} is missing; `mmupt run` needs it")
-    _check_model(config)
+    material = _material(config, None)
+    questions = [
+        *(row.sample for row in (*material.labelled, *material.test)),
+        *material.unlabelled,
+    ]
+    _check_new_run(config, target, questions)
     with open_run(target, config, "run") as folder:
-        _staged(folder, config, lang, as_json, None)
+        _staged(folder, config, material, lang, as_json)
 
 
 @app.command()
@@ -169,8 +175,9 @@ def sft(
 ) -> None:
     """Supervised fine-tuning on rows with answers; the model goes to OUT/model."""
     config = _command_config(config_file, settings, seed, model, skip_bad, {"labelled": data})
+    rows = _labelled(config, data)
+    _check_new_run(config, out, [row.sample for row in rows])
     with _single_stage(config, out, "sft", as_json) as (stages, result):
-        rows = _labelled(config, data)
         result |= {"labels_used": len(rows), **_finish(stages, stages.sft(rows))}
 
 
@@ -187,17 +194,13 @@ def train(
 ) -> None:
     """Label-free GRPO on rows without answers; the model goes to OUT/model."""
     config = _command_config(config_file, settings, seed, model, skip_bad, {"unlabelled": data})
+    samples = _samples(config, data)
+    _check_new_run(config, out, samples)
     with _single_stage(config, out, "train", as_json) as (stages, result):
-        from mmupt.data.sources import read_samples
-
-        dataset = read_samples(data, data_root=config.data.root, skip_bad=config.data.skip_bad)
-        _report_left_out(dataset.left_out)
         stage = "base"
         for number in range(1, config.train.rounds + 1):
-            stage = stages.label_free(
-                dataset.rows, after=stage, stage=f"round-{number}", key=number
-            )
-        result |= {"labels_used": 0, "rows": len(dataset), **_finish(stages, stage)}
+            stage = stages.label_free(samples, after=stage, stage=f"round-{number}", key=number)
+        result |= {"labels_used": 0, "rows": len(samples), **_finish(stages, stage)}
 
 
 @app.command("eval")
@@ -213,33 +216,37 @@ def evaluate(
 ) -> None:
     """Accuracy and consistency on rows with answers; the figures go to OUT/metrics.json."""
     config = _command_config(config_file, settings, seed, model, skip_bad, {"test": data})
+    rows = _labelled(config, data)[: config.eval.limit]
+    _check_new_run(config, out, [row.sample for row in rows])
     with _single_stage(config, out, "eval", as_json) as (stages, result):
-        rows = _labelled(config, data)
-        stages.test = rows[: config.eval.limit]
+        stages.test = rows
         result |= {"name": "eval", **stages.evaluate("base").metrics(), "labels_used": 0}
 
 
-def _staged(
-    folder: RunFolder, config: Config, lang: Lang, as_json: bool, truth: Path | None
-) -> None:
-    from mmupt.data.sources import read_samples
-    from mmupt.pipeline.staged import Material, run_staged
-    from mmupt.report.build import write_report
-    from mmupt.report.table import stages_table, verdict_lines
+def _material(config: Config, truth: Path | None) -> Material:
+    """All data of a staged run, read before anything is written."""
+    from mmupt.pipeline.staged import Material
 
     data = config.data
     assert data.unlabelled is not None  # noqa: S101
     assert data.test is not None  # noqa: S101
-    unlabelled = read_samples(data.unlabelled, data_root=data.root, skip_bad=data.skip_bad)
-    _report_left_out(unlabelled.left_out)
-    material = Material(
+    return Material(
         labelled=_labelled(config, data.labelled) if data.labelled else (),
-        unlabelled=unlabelled.rows,
+        unlabelled=_samples(config, data.unlabelled),
+        test=_labelled(config, data.test)[: config.eval.limit],
         truth=_labelled(config, truth) if truth else (),
     )
+
+
+def _staged(
+    folder: RunFolder, config: Config, material: Material, lang: Lang, as_json: bool
+) -> None:
+    from mmupt.pipeline.staged import run_staged
+    from mmupt.report.build import write_report
+    from mmupt.report.table import stages_table, verdict_lines
+
     with _progress(folder, config, lang, as_json) as stages:
-        stages.test = _labelled(config, data.test)[: config.eval.limit]
-        metrics = run_staged(stages, material, compare=truth is not None)
+        metrics = run_staged(stages, material)
     written = write_report(folder.root, lang)
     if as_json:
         _print_json(metrics)
@@ -262,7 +269,6 @@ def _single_stage(
     from mmupt.pipeline.staged import about
     from mmupt.runs import open_run, write_json
 
-    _check_model(config)
     result: dict[str, Any] = {}
     with open_run(out, config, command) as folder:
         with _progress(folder, config, "en", as_json) as stages:
@@ -324,12 +330,24 @@ def _command_config(
     )
 
 
-def _check_model(config: Config) -> None:
-    """Refuse a folder that is no model before anything is written."""
-    from mmupt.policy.model import check_folder
+def _check_new_run(config: Config, out: Path, samples: Sequence[Sample]) -> None:
+    """Refuse a folder that is no model and prompts that are too long, before anything is written."""
+    if (out / "config.yaml").exists():
+        return
+    from mmupt.pipeline.stages import check_prompts
+    from mmupt.policy.model import load_policy
 
     assert config.model.path is not None  # noqa: S101
-    check_folder(config.model.path)
+    policy = load_policy(config.model.path, dtype=config.model.dtype, device=config.model.device)
+    check_prompts(policy, samples, config)
+
+
+def _samples(config: Config, path: Path) -> Sequence[Sample]:
+    from mmupt.data.sources import read_samples
+
+    dataset = read_samples(path, data_root=config.data.root, skip_bad=config.data.skip_bad)
+    _report_left_out(dataset.left_out)
+    return dataset.rows
 
 
 def _labelled(config: Config, path: Path) -> Sequence[LabelledSample]:

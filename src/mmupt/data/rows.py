@@ -107,25 +107,21 @@ def labelled(sample: Sample, row: Mapping[str, object]) -> LabelledSample:
     Raises:
         InputError: no answer, or an answer or response that cannot be used.
     """
-    value, response = row.get("answer"), row.get("response")
+    value = row.get("answer")
     if value is None or (isinstance(value, str) and not value.strip()):
         raise InputError(
             "row has no answer: SFT and evaluation need an answer; add an "
             '"answer" column, or use the row without labels (mmupt train)'
         )
-    texts = {
-        "answer": str(value)
-        if isinstance(value, Number)
-        else _text(value, "answer", "text or a number")
-    }
-    if response is not None:
-        texts["response"] = _text(response, "response")
-    for name, text in texts.items():
+    expected = "text or a number"
+    answer = str(value) if isinstance(value, Number) else _text(value, "answer", expected)
+    response = None if row.get("response") is None else _text(row["response"], "response")
+    for name, text in (("answer", answer), ("response", response or "")):
         if MARK in text:
             raise InputError(f'"{name}" holds an {MARK} mark; marks belong in the problem')
-        if not text.strip():  # of the two only the response can be blank here
-            raise InputError(f'"{name}" is blank; leave it out to train on the answer alone')
-    return LabelledSample(sample, texts["answer"].strip(), texts.get("response"))
+    if response is not None and not response.strip():
+        raise InputError('"response" is blank; leave it out to train on the answer alone')
+    return LabelledSample(sample, answer.strip(), response)
 
 
 # --- columns --------------------------------------------------------------------------------------

@@ -25,18 +25,22 @@ class Material:
     Attributes:
         labelled: for SFT; empty leaves the stage out.
         unlabelled: for the label-free rounds.
-        truth: the same questions with answers, for the supervised arm alone.
+        test: held out, for evaluation.
+        truth: the unlabelled questions with answers, for the supervised arm alone; with them the
+            run also trains the two arms that label-free training is compared with.
     """
 
     labelled: Sequence[LabelledSample]
     unlabelled: Sequence[Sample]
+    test: Sequence[LabelledSample]
     truth: Sequence[LabelledSample] = ()
 
 
-def run_staged(stages: Stages, material: Material, *, compare: bool = False) -> dict[str, Any]:
+def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
     """Run every stage that is not finished yet and write `metrics.json`. Returns the metrics."""
     started = time.perf_counter()
     config = stages.config
+    stages.test = material.test
     done = ["base"]
     stages.evaluate("base")
     if config.sft is not None and material.labelled:
@@ -51,7 +55,7 @@ def run_staged(stages: Stages, material: Material, *, compare: bool = False) -> 
         )
         stages.evaluate(done[-1])
     arms: list[str] = []
-    if compare:
+    if material.truth:
         arms = run_arms(stages, material, after=start)
     metrics = collect_metrics(stages, done, arms, start)
     write_json(stages.folder.metrics, metrics)

@@ -13,6 +13,7 @@ from mmupt.evaluate.accuracy import Scores, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.events import EventLog
 from mmupt.pipeline.card import model_card
+from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.runs import RunFolder
@@ -163,3 +164,20 @@ class Stages:
                 self.log.emit("evaluated", stage=stage, step=step, interim=True, metrics=metrics)
 
         return after_step
+
+
+LONGEST = 8
+"""How many of the longest prompts are tried before a run starts."""
+
+
+def check_prompts(policy: Policy, samples: Sequence[Sample], config: Config) -> None:
+    """Encode the longest questions and those with most images once, before anything is written.
+
+    Raises:
+        InputError: one of them is longer than the limit, or one of its images cannot be read.
+    """
+    prompts = PromptMaker(config.views, max_pixels=config.model.max_pixels, seed=config.seed)
+    longest = sorted(samples, key=lambda s: len(s.problem), reverse=True)[:LONGEST]
+    fullest = sorted(samples, key=lambda s: len(s.images), reverse=True)[:LONGEST]
+    for sample in {s.id: s for s in (*longest, *fullest)}.values():
+        encode(policy, [prompts.prompt(sample)], max_prompt_length=config.model.max_prompt_length)

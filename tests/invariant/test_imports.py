@@ -1,0 +1,264 @@
+"""Imports point one way, and light parts stay light. Read from the source, then tried."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import mmupt
+
+SOURCE = Path(mmupt.__file__).parent
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    # A part imports itself and the layers above this line, never its neighbours.
+    ("mmupt", "types", "errors", "stats"),  # `mmupt` is the package's own __init__
+    ("data", "consensus"),  # files and pictures; answers and votes
+    ("config", "events"),  # the schema; what happened
+    ("runs", "console", "demo", "report"),  # run folders, progress, the preset, pages and plots
+    ("policy",),  # the model: loading, sampling, scoring
+    ("train",),  # labels, advantages, losses, updates
+    ("evaluate",),  # scores; reads answers as training does (train.labels)
+    ("pipeline",),  # stages and rounds
+    ("cli",),  # verbs
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+
+NEEDS_ONLY: dict[str, set[str]] = {
+    # What some parts may know of the others is less than their layer allows.
+    "types": set(),
+    "errors": set(),
+    "stats": set(),
+    "consensus": {"types", "errors"},
+    "report": {"errors", "stats", "types", "data", "config", "events"},
+}
+HEAVY = {
+    "torch",
+    "transformers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "pyarrow",
+    "pandas",
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module: who, what, and whether only a type checker sees it."""
+
+    module: str
+    line: int
+    target: str
+    typing_only: bool
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Dotted name of every module of the package."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = ("mmupt", *path.relative_to(SOURCE).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    """Every import statement of the package, also those inside functions."""
+    return tuple(one for name, path in modules().items() for one in _imports_of(name, path))
+
+
+def _imports_of(name: str, path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            # `from package import module` imports the module
+            targets = [
+                full if (full := f"{base}.{alias.name}") in modules() else base
+                for alias in node.names
+            ]
+        else:
+            continue
+        for target in dict.fromkeys(targets):
+            yield Import(name, node.lineno, target, id(node) in guarded)
+
+
+def part(module: str) -> str:
+    """The part of the house that a module of ours belongs to."""
+    return module.split(".")[1] if "." in module else "mmupt"
+
+
+def ours(target: str) -> bool:
+    return target == "mmupt" or target.startswith("mmupt.")
+
+
+def reach(start: str) -> set[str]:
+    """Everything that running all of a module can import: ours by name, others by their root."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        if ours(module):
+            waiting += [i.target for i in imports() if i.module == module and not i.typing_only]
+    return {name if ours(name) else name.split(".")[0] for name in seen}
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_source_was_read() -> None:
+    """Control: an empty graph would pass everything."""
+    names = modules()
+    assert {"mmupt", "mmupt.types", "mmupt.train.grpo", "mmupt.policy.shared", "mmupt.cli"} <= set(
+        names
+    )
+    assert len(imports()) > 200
+    edges = {(i.module, i.target) for i in imports()}
+    assert ("mmupt.train.grpo", "mmupt.types") in edges
+    assert ("mmupt.cli", "mmupt") in edges  # from mmupt import __version__
+    assert ("mmupt.cli", "mmupt.config") in edges  # inside a function
+    assert ("mmupt.policy.shared", "torch") in edges
+
+
+def test_every_part_has_its_layer() -> None:
+    unknown = {part(name) for name in modules()} - set(LEVEL)
+    assert not unknown, f"{sorted(unknown)}: give them a place in LAYERS"
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{i.module}:{i.line} imports {i.target}"
+        for i in imports()
+        if ours(i.target)
+        and part(i.target) != part(i.module)
+        and LEVEL[part(i.target)] >= LEVEL[part(i.module)]
+    ]
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("name", NEEDS_ONLY)
+def test_parts_that_need_less(name: str) -> None:
+    used = {part(i.target) for i in imports() if part(i.module) == name and ours(i.target)}
+    assert used <= NEEDS_ONLY[name] | {name}
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    for name in modules():
+        for step in {i.target for i in imports() if i.module == name and not i.typing_only}:
+            assert not (ours(step) and name in reach(step)), f"{name} -> {step} -> ... -> {name}"
+
+
+def test_consensus_is_pure_python() -> None:
+    """No torch, no numpy, nothing that has to be installed; also through what it imports."""
+    for name in (n for n in modules() if part(n) == "consensus"):
+        foreign = {root for root in reach(name) if not ours(root)}
+        assert foreign <= set(sys.stdlib_module_names), (name, foreign)
+
+
+@pytest.mark.parametrize(
+    "name", ["types", "errors", "events", "config", "runs", "report", "data", "console"]
+)
+def test_parts_that_never_meet_the_model(name: str) -> None:
+    for module in (n for n in modules() if part(n) == name):
+        met = {part(m) for m in reach(module) if ours(m)} | {
+            m for m in reach(module) if not ours(m)
+        }
+        assert not met & {"torch", "transformers", "safetensors", "policy", "train", "evaluate"}, (
+            module
+        )
+
+
+def test_only_the_model_side_knows_torch() -> None:
+    knows = {
+        part(i.module) for i in imports() if i.target.split(".")[0] in ("torch", "transformers")
+    }
+    assert {"policy", "train"} <= knows <= {"policy", "train", "evaluate", "pipeline", "cli"}
+
+
+def test_importing_the_package_is_light() -> None:
+    loaded = json.loads(run("import mmupt, sys, json; print(json.dumps(sorted(sys.modules)))"))
+    assert "mmupt" in loaded
+    assert not {name.split(".")[0] for name in loaded} & (
+        HEAVY | {"PIL", "pydantic", "rich", "typer"}
+    )
+
+
+@pytest.mark.parametrize("verb", ["", "demo", "demo-data", "run", "sft", "train", "eval"])
+def test_help_is_light(verb: str) -> None:
+    code = f"""
+import json, sys
+sys.argv = ["mmupt", *{verb.split()!r}, "--help"]
+from mmupt.cli import main
+try:
+    main()
+except SystemExit as stop:
+    code = stop.code
+print()
+print(json.dumps([code, sorted(sys.modules)]))
+"""
+    *page, last = run(code).splitlines()
+    code, loaded = json.loads(last)
+    assert code == 0
+    assert any("Usage" in line for line in page)
+    assert not {name.split(".")[0] for name in loaded} & (HEAVY | {"PIL"})
+
+
+def test_reports_and_votes_run_without_torch() -> None:
+    """As the graph says; tried, because an import can also hide in a string."""
+    code = """
+import json, sys, pkgutil, importlib
+import mmupt.consensus, mmupt.report
+def load(package):
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(found.name)
+load(mmupt.consensus)
+votes = sorted(sys.modules)
+load(mmupt.report)
+print(json.dumps([votes, sorted(sys.modules)]))
+"""
+    votes, reports = ({name.split(".")[0] for name in loaded} for loaded in json.loads(run(code)))
+    assert not votes & HEAVY
+    assert not reports & {"torch", "transformers", "safetensors"}
+
+
+def test_nothing_runs_text_as_code() -> None:
+    """Model output, data files and images are hostile: no eval, no exec, no pickle anywhere."""
+    forbidden = {"eval", "exec", "compile", "__import__"}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in forbidden, f"{name}:{node.lineno}"
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert ast.unparse(node.value) == "False", f"{name}:{node.value.lineno}"
+    roots = {i.target.split(".")[0] for i in imports()}
+    assert not roots & {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
