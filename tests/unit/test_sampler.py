@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,17 @@ import tiny
 import torch
 from tiny import idefics3_row, naive_distributions, picture, qwen_row
 
+from mmupt.config import ConsensusConfig, TrainConfig
+from mmupt.data.views import ViewsConfig
 from mmupt.policy import sampler
 from mmupt.policy.inputs import Prompt, PromptBatch, encode
-from mmupt.policy.model import Policy
+from mmupt.policy.model import Policy, load_policy
+from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.sampler import SamplingParams, pick, row_uniforms, sample, stream_seeds, truncate
 from mmupt.policy.score import completion_logprobs, token_batch
-from mmupt.types import Completion, Finish
+from mmupt.train.labels import TeacherVotes
+from mmupt.train.rollout import roll_out
+from mmupt.types import Completion, Finish, Sample
 
 PROMPTS = (
     Prompt("<image>3?", (picture(1),)),
@@ -455,3 +461,53 @@ def test_sampling_leaves_the_training_mode_as_it_was(idefics3: Policy) -> None:
         sample(idefics3, encode(idefics3, PROMPTS), REPEATS, SEEDS, params)
         assert idefics3.model.training is training
     assert all(p.requires_grad for p in idefics3.model.parameters())
+
+
+# Whole steps in parts
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    made = []
+    for i in range(5):
+        tiny.picture(30 + i, 30, 24 + i).save(tmp_path / f"{i}.png")
+        made.append(Sample(f"s{i}", f"<image>read {i * 'on '}?", (tmp_path / f"{i}.png",)))
+    return made
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_rollouts_do_not_depend_on_the_size_of_the_parts(
+    idefics3: Policy, samples: list[Sample], views: int
+) -> None:
+    """`micro_batch_size` changes memory, not the result."""
+    stop_at(idefics3, MANY_STOPS)
+    prompts = PromptMaker(ViewsConfig(), max_pixels=10_000, seed=3)
+    found = []
+    for size in (64, 4, 1):
+        config = TrainConfig(
+            num_generations=4, views=views, max_completion_length=6, micro_batch_size=size
+        )
+        groups = roll_out(
+            idefics3, samples, prompts, config, seed=9, step=2, max_prompt_length=None
+        )
+        assert [group.sample for group in groups] == samples
+        assert [[c.view for c in g.completions] for g in groups] == [
+            sorted([*range(views)] * (4 // views))
+        ] * 5
+        found.append([c.token_ids for group in groups for c in group.completions])
+    assert len(set(found[0])) > 15
+    assert found[0] == found[1] == found[2]
+
+
+def test_teacher_votes_do_not_depend_on_the_size_of_the_parts(
+    talker: Path, samples: list[Sample]
+) -> None:
+    teacher = load_policy(talker, device="cpu")
+    prompts = PromptMaker(ViewsConfig(), max_pixels=10_000, seed=3)
+    config = ConsensusConfig(views=2, samples_per_view=3, temperature=1.0, min_share=0.0)
+    found = [
+        TeacherVotes(teacher, prompts, config, 4, seed=9, batch_size=size).labels(samples, 2)
+        for size in (64, 3, 1)
+    ]
+    assert len({answer for label in found[0] for answer in label.answers}) > 5
+    assert found[0] == found[1] == found[2]

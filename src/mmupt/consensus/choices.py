@@ -77,21 +77,3 @@ def yes_or_no(text: str, asked: bool = False) -> bool | None:
     if word in (_NO_ASKED if asked else _NO):
         return False
     return None
-
-
-_STATED = re.compile(
-    r"(?:^|[.!?。\n]\s{0,3}|(?:so|therefore|thus|hence|answer is|answer:),?\s)(yes|no)\b"
-    r"|(はい|いいえ)(?=[、,。.!\s]|です|$)|(正しくない|正しくありません|誤り|正しい)",
-    re.IGNORECASE,
-)
-
-
-def stated_yes_or_no(text: str) -> bool | None:
-    """The last yes or no that begins a sentence of a longer answer; None if there is none."""
-    last: bool | None = None
-    for match in _STATED.finditer(text):
-        if match[3]:
-            last = match[3] == "正しい"
-        else:
-            last = (match[1] or match[2]).casefold() in ("yes", "はい")
-    return last

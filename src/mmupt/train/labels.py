@@ -81,6 +81,8 @@ class TeacherVotes:
             config.temperature, max_completion_length=self.max_completion_length
         )
         views = [(s, v) for s in samples for v in range(config.views)]
+        count = len(views) * config.samples_per_view
+        all_seeds = stream_seeds(self.seed, TEACHER_STREAM, step, count=count)
         texts: list[list[str | None]] = []
         for start in range(0, len(views), self.batch_size):
             part = views[start : start + self.batch_size]
@@ -88,7 +90,7 @@ class TeacherVotes:
                 self.teacher, [self.prompts.prompt(s, v, TEACHER_STREAM) for s, v in part]
             )
             repeats = [config.samples_per_view] * len(part)
-            seeds = stream_seeds(self.seed, TEACHER_STREAM, step, start, count=sum(repeats))
+            seeds = all_seeds[start * config.samples_per_view :][: sum(repeats)]
             for (s, _), group in zip(
                 part, sample(self.teacher, batch, repeats, seeds, params), strict=True
             ):

@@ -54,6 +54,8 @@ def roll_out(
     )
     per_view = config.num_generations // config.views
     per_batch = max(1, config.micro_batch_size // config.views)
+    count = len(samples) * config.num_generations
+    all_seeds = stream_seeds(seed, STUDENT_STREAM, step, count=count)
     groups: list[Group] = []
     for start in range(0, len(samples), per_batch):
         part = samples[start : start + per_batch]
@@ -63,7 +65,7 @@ def roll_out(
         ]
         batch = encode(policy, [p for vs in views for p in vs], max_prompt_length=max_prompt_length)
         repeats = [per_view] * len(batch)
-        seeds = stream_seeds(seed, STUDENT_STREAM, step, start, count=sum(repeats))
+        seeds = all_seeds[start * config.num_generations :][: sum(repeats)]
         sampled = sample(policy, batch, repeats, seeds, params)
         for i, (one, prompts_of_one) in enumerate(zip(part, views, strict=True)):
             completions = tuple(
