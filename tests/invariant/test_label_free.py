@@ -192,7 +192,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def final(talker: Path, data: Path, out: Path, teacher: str) -> Policy:
     """A whole label-free round on a file, as `mmupt train` runs it."""
-    config = tiny.round_config(teacher, save_steps=100, max_steps=3)
+    config = tiny.round_config(teacher, save_steps=100, max_steps=2)
     policy = load_policy(talker, device="cpu")
     run = Run(
         config=config,

@@ -195,9 +195,9 @@ def test_the_losses_differ(idefics3: Policy) -> None:
 
 
 @pytest.mark.parametrize("loss_type", LOSSES)
-@pytest.mark.parametrize("micro_batch_size", [1, 2, 3])
+@pytest.mark.parametrize("micro_batch_size", [1, 2])
 def test_micro_batches_add_up(idefics3: Policy, loss_type: Any, micro_batch_size: int) -> None:
-    """The groups hold 2, 1 and 1 prompts: in parts of 1, 2 and 3 they make 3, 2 and 2 forwards."""
+    """The groups hold 2, 1 and 1 prompts: in parts of 1 and 2 they make 3 and 2 forwards."""
     config = TrainConfig(
         loss_type=loss_type, beta=0.1, temperature=0.8, max_completion_length=9, **CLIP
     )
@@ -206,7 +206,7 @@ def test_micro_batches_add_up(idefics3: Policy, loss_type: Any, micro_batch_size
     small = config.model_copy(update={"micro_batch_size": micro_batch_size})
     with forwards(idefics3) as seen:
         parts, found = shared_step(idefics3, reference, groups, small)
-    assert len(seen) == 2 * {1: 3, 2: 2, 3: 2}[micro_batch_size]  # each: prompts, then completions
+    assert len(seen) == 2 * {1: 3, 2: 2}[micro_batch_size]  # each: prompts, then completions
     assert parts.loss == pytest.approx(whole.loss, rel=RELATIVE)
     assert parts.kl == pytest.approx(whole.kl, rel=RELATIVE)
     assert parts.tokens == whole.tokens

@@ -109,6 +109,10 @@ def multiply(left: Poly, right: Poly) -> Poly:
 
 def divide(left: Poly, right: Poly) -> Poly:
     """Quotient; a denominator of several terms is rationalised where conjugates do it."""
+    if len(left) == len(right) > 1 and left.keys() == right.keys():
+        ratios = {left[mono] / right[mono] for mono in right}
+        if len(ratios) == 1:
+            return number(ratios.pop())
     for _ in range(3):
         if len(right) != 2:
             break
@@ -241,7 +245,7 @@ def _join(parts: Iterable[tuple[Base, Fraction]]) -> tuple[Fraction, Mono]:
         elif exponent.denominator == 1:
             factor = bounded(factor * _integer_power(base, int(exponent)))
         else:
-            for prime, times in _factors(base):
+            for prime, times in factors(base):
                 exponents[prime] = exponents.get(prime, Fraction(0)) + times * exponent
     for base, exponent in list(exponents.items()):
         whole, rest = divmod(exponent, 1)
@@ -263,8 +267,12 @@ def _integer_power(base: int, exponent: int) -> Fraction:
     return Fraction(base) ** exponent
 
 
-def _factors(value: int) -> list[tuple[int, int]]:
-    """(base, exponent) pairs of a number: primes below 1000, and one cofactor that may be left."""
+def factors(value: int) -> list[tuple[int, int]]:
+    """(base, exponent) pairs of a number: primes below 1000, and one cofactor that may be left.
+
+    Raises:
+        UnreadableError: a number of more than `MAX_ROOT_BITS` bits.
+    """
     found: list[tuple[int, int]] = []
     if value.bit_length() > MAX_ROOT_BITS:
         raise UnreadableError

@@ -3,7 +3,7 @@
 Because equivalence is equality of keys, it is reflexive, symmetric and transitive by construction,
 and each distinct string is read once. A key never depends on the other answers of the group.
 
-What an answer is read as, in this order (kind "auto"): yes/no, choice, date or time, quantity,
+What an answer is read as, in this order (kind "auto"): date or time, yes/no, choice, quantity,
 compound (set, tuple, interval, ...), expression, text. The decisions stand in the modules: `units`,
 `structures`, `choices`, `calendar`, `numerals`, `text`.
 """
@@ -19,12 +19,11 @@ from math import gcd
 from mmupt.consensus import algebra, calendar, choices, text
 from mmupt.consensus.algebra import TooLargeError, UnreadableError
 from mmupt.consensus.expressions import expression
+from mmupt.consensus.parts import Key, numeric_key
 from mmupt.consensus.quantities import quantity
-from mmupt.consensus.structures import numeric_key, structure
+from mmupt.consensus.structures import structure
 from mmupt.consensus.writing import delatex, plain
 from mmupt.errors import ConfigError
-
-Key = tuple[object, ...]
 
 MAX_ANSWER = 20_000
 """Longer answers abstain (characters)."""
@@ -36,6 +35,7 @@ _CODE = re.compile(r"\d+(?:-\d+){2,}|\d+(?:/\d+){2,}|\d+(?:\.\d+){2,}|[nN]/[aA]|
 
 _DECIMAL = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,18}))?")
 _QUOTES = re.compile(r"^([\"'`*_]{1,3})(.+)\1$", re.DOTALL)
+_QUOTE_STARTS = frozenset("\"'`*_")
 _PREFIX = re.compile(
     r"(?:the )?(?:final )?answer(?: is\b|:)[\s:]*|(?:最終的な)?(?:答え?|解答|回答|正解)(?:は|:)\s*",
     re.I,
@@ -158,7 +158,7 @@ def _clean(answer: str) -> str:
     for _ in range(3):
         before = clean
         clean = _EXCLAMATION.sub("", clean.strip().rstrip(_TRAILING))
-        if match := _QUOTES.match(clean):
+        if clean[:1] in _QUOTE_STARTS and (match := _QUOTES.match(clean)):
             clean = match[2].strip()
         clean = _POLITE.sub("", clean)
         if clean == before:

@@ -19,7 +19,6 @@ _WITH_TEXT = re.compile(
 )
 _FURTHER = re.compile(rf"(?:^|[\s,;(])[A-H{_KANA}]\s?[.:)](?:\s|$)")
 _SEVERAL = re.compile(r"[A-Za-z](?:\s*(?:,|、|;|/|\+|&|and|と|\s)\s*[A-Za-z])+|[A-Z]{2,6}")
-_LABEL = re.compile(rf"[A-Za-z{_KANA}]|\d{{1,2}}")
 _NUMBERED = re.compile(rf"{_WORD}[(\[]?\s?(\d{{1,2}})\s?[)\]]?\s?[.:番]?(?:目)?", re.IGNORECASE)
 
 _YES = frozenset(["yes", "true", "はい", "ええ", "正しい", "真"])

@@ -21,7 +21,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
 from math import isfinite
 
-from mmupt.consensus.canonical import Key, canonical
+from mmupt.consensus.canonical import canonical
+from mmupt.consensus.parts import Key
 from mmupt.consensus.tolerance import snapped
 from mmupt.errors import ConfigError
 

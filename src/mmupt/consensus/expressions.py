@@ -236,9 +236,15 @@ class _Reader:
 
     def function(self, name: str) -> Poly:
         """A function as an opaque part that is named after its argument's value."""
-        base = [self.argument()] if name == "log" and self.accept("_") else []
+        base = self.argument() if name == "log" and self.accept("_") else None
         exponent = self.atom() if self.accept("^") else None
-        part = algebra.opaque(name, *base, self.atom_product())
+        argument = self.atom_product()
+        if base is not None:
+            part = algebra.divide(_logarithm("ln", argument), _logarithm("ln", base))
+        elif name in ("log", "ln", "lg"):
+            part = _logarithm(name, argument)
+        else:
+            part = algebra.opaque(name, argument)
         return part if exponent is None else algebra.power(part, exponent)
 
     def atom_product(self) -> Poly:
@@ -248,6 +254,19 @@ class _Reader:
         while not bracketed and self._starts_atom() and self.kind not in ("command", "number"):
             value = algebra.multiply(value, self.power())
         return value
+
+
+def _logarithm(name: str, argument: Poly) -> Poly:
+    """ln 12 as 2 ln 2 + ln 3, so that ln 4 = 2 ln 2; opaque for all but positive rationals."""
+    value = algebra.rational(argument)
+    if value is None or value <= 0:
+        return algebra.opaque(name, argument)
+    total: Poly = {}
+    for part, sign in ((value.numerator, 1), (value.denominator, -1)):
+        for prime, times in algebra.factors(part):
+            single = algebra.opaque(name, algebra.number(prime))
+            total = algebra.add(total, algebra.scale(single, Fraction(sign * times)))
+    return total
 
 
 def _factorial(value: Fraction | None) -> int:

@@ -12,7 +12,8 @@ _MAX_SENTENCE = 5000
 _ANSWER_OPEN = re.compile(r"<answer>", re.IGNORECASE)
 _ANSWER_CLOSE = re.compile(r"</answer>", re.IGNORECASE)
 _PHRASE = re.compile(
-    r"\banswer(?:\sto\s[^.\n]{1,80}?)?\*{0,2}\s{0,3}(?:is|are|was|would be|should be|must be|=|:|：)\*{0,2}\s{0,3}[:：]?"
+    r"\banswer(?:\sto\s[^.\n]{1,80}?)?\*{0,2}\s{0,3}"
+    r"(?:is|are|was|would be|should be|must be|=|:|：)\*{0,2}\s{0,3}[:：]?"
     r"|(?:答え?|解答|回答|正解)\*{0,2}\s{0,3}(?:は|:|：|=|＝)\*{0,2}|####",
     re.IGNORECASE,
 )

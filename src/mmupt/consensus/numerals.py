@@ -200,6 +200,8 @@ def _decimal(digits: str) -> Fraction:
     plain = digits.replace(",", "")
     if len(plain) > MAX_DIGITS:
         raise TooLargeError
+    if plain.isdecimal():
+        return Fraction(int(plain))
     return Fraction(plain[:-1] if plain.endswith(".") else plain)
 
 

@@ -20,9 +20,6 @@ _LEADING_JAPANESE = re.compile(
     "[-+]?[0-9][0-9,.]*[十百千万億兆][0-9,.十百千万億兆]*"
     "|[-+]?[〇零一二三四五六七八九壱弐参十拾百千万億兆]+(?:分の[0-9〇一二三四五六七八九十百千]+)?"
 )
-_TRAILING_UNIT = re.compile(
-    r"(?<=[\s\d})\]π√])([A-Za-zμΩ°%‰¢ℓ][A-Za-zμΩ°/·^{}\d]*|[ァ-ヶー一-龯]+)$"
-)
 _HEDGE = re.compile(
     r"(?:≈|~|approximately |approx\. ?|about |around |roughly |およそ|おおよそ|約|だいたい)\s*",
     re.I,

@@ -42,9 +42,6 @@ class Unit:
     radians: bool = False
 
 
-NO_UNIT = Unit(Fraction(1))
-
-
 def _rows(table: str) -> Iterator[tuple[str, Fraction, str]]:
     for line in table.strip().splitlines():
         scale, base, *names = line.split()
@@ -150,6 +147,7 @@ _TABLE = """
 _PREFIXES = {"$": "USD", "\ue000": "USD", "US$": "USD",
     "US\ue000": "USD", "¥": "円", "€": "EUR", "£": "GBP",
              "₩": "KRW"}  # fmt: skip
+_PREFIX_STARTS = frozenset(sign[0] for sign in _PREFIXES)
 _SPEEDS = {"時速": "h", "分速": "min", "秒速": "s"}
 _POWER_WORDS = {
     "square ": 2, "sq ": 2, "sq. ": 2, "cubic ": 3, "平方": 2, "立方": 3,
@@ -217,7 +215,7 @@ def unit(text: str) -> Unit | None:
 
 def prefix(text: str) -> tuple[Unit, str] | None:
     """The currency (or 時速) that an amount starts with, and the rest; None if there is none."""
-    for sign in ("US$", "US\ue000", "$", "\ue000", "¥", "€", "£", "₩"):
+    for sign in _PREFIXES if text[:1] in _PREFIX_STARTS else ():
         if text.startswith(sign):
             known = unit(_PREFIXES[sign])
             return None if known is None else (known, text[len(sign) :].lstrip())
@@ -226,7 +224,7 @@ def prefix(text: str) -> tuple[Unit, str] | None:
 
 def spoken_speed(text: str) -> str:
     """`時速60km` as `60km/h`; other strings as they are."""
-    for word, below in _SPEEDS.items():
+    for word, below in _SPEEDS.items() if text[1:2] == "速" else ():
         if text.startswith(word):
             rest = text[len(word) :]
             return rest if "/" in rest else f"{rest}/{below}"
