@@ -331,14 +331,20 @@ def _command_config(
 
 
 def _check_new_run(config: Config, out: Path, samples: Sequence[Sample]) -> None:
-    """Refuse a folder that is no model and prompts that are too long, before anything is written."""
+    """Refuse a folder that is no model, and prompts that are too long, while nothing is written."""
     if (out / "config.yaml").exists():
         return
     from mmupt.pipeline.stages import check_prompts
     from mmupt.policy.model import load_policy
 
     assert config.model.path is not None  # noqa: S101
-    policy = load_policy(config.model.path, dtype=config.model.dtype, device=config.model.device)
+    model = config.model
+    policy = load_policy(
+        config.model.path,
+        dtype=model.dtype,
+        device=model.device,
+        max_prompt_length=model.max_prompt_length,
+    )
     check_prompts(policy, samples, config)
 
 

@@ -506,9 +506,7 @@ def test_rollouts_do_not_depend_on_the_size_of_the_parts(
         config = TrainConfig(
             num_generations=4, views=views, max_completion_length=6, micro_batch_size=size
         )
-        groups = roll_out(
-            idefics3, samples, prompts, config, seed=9, step=2, max_prompt_length=None
-        )
+        groups = roll_out(idefics3, samples, prompts, config, seed=9, step=2)
         assert [group.sample for group in groups] == samples
         assert [[c.view for c in g.completions] for g in groups] == [
             sorted([*range(views)] * (4 // views))

@@ -115,15 +115,20 @@ def evaluate(
     """
     started = time.perf_counter()
     k = config.num_samples if sampled else 0
+    seeds = stream_seeds(seed, EVALUATION_STREAM, count=len(rows) * k) if k else None
     columns: list[tuple[float, ...]] = []
     for start in range(0, len(rows), config.batch_size):
         part = rows[start : start + config.batch_size]
         with inference(policy):
             prefix = prefill(policy, encode(policy, [prompts.prompt(r.sample) for r in part]))
             fork = _fork(prefix) if k else prefix
-            greedy = _decode(policy, prefix, 1, config, 0.0, (seed, start))
+            greedy = _decode(policy, prefix, config, 0.0, np.zeros(len(part), np.uint64))
             drawn = (
-                _decode(policy, fork, k, config, config.temperature, (seed, start)) if k else None
+                _decode(
+                    policy, fork, config, config.temperature, seeds[start * k :][: len(part) * k]
+                )
+                if seeds is not None
+                else None
             )
         for i, row in enumerate(part):
             columns.append(_score(row, greedy[i][0], drawn[i] if drawn else [], config))
@@ -169,15 +174,14 @@ def _score(
 def _decode(
     policy: Policy,
     prefix: Prefix,
-    count: int,
     config: EvalConfig,
     temperature: float,
-    key: tuple[int, int],
+    seeds: npt.NDArray[np.uint64],
 ) -> list[list[Completion]]:
+    """As many completions of each prompt as there are seeds for it."""
     rows = len(prefix.next_B)
-    seeds = stream_seeds(key[0], EVALUATION_STREAM, key[1], count=rows * count)
     params = SamplingParams(temperature, config.top_p, 0, config.max_completion_length)
-    return decode(policy, prefix, [count] * rows, seeds, params)
+    return decode(policy, prefix, [len(seeds) // rows] * rows, seeds, params)
 
 
 def _fork(prefix: Prefix) -> Prefix:

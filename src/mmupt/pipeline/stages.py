@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmupt.config import Config
+from mmupt.errors import InputError
 from mmupt.evaluate.accuracy import Scores, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.events import EventLog
@@ -54,7 +55,10 @@ class Stages:
             path = self.config.model.path if stage == "base" else self.folder.checkpoint(stage)
             assert path is not None  # noqa: S101  checked where the command starts
             self._policy = load_policy(
-                path, dtype=self.config.model.dtype, device=self.config.model.device
+                path,
+                dtype=self.config.model.dtype,
+                device=self.config.model.device,
+                max_prompt_length=self.config.model.max_prompt_length,
             )
             self._stage = stage
         return self._policy
@@ -177,7 +181,14 @@ def check_prompts(policy: Policy, samples: Sequence[Sample], config: Config) -> 
         InputError: one of them is longer than the limit, or one of its images cannot be read.
     """
     prompts = PromptMaker(config.views, max_pixels=config.model.max_pixels, seed=config.seed)
+    reply = max(config.train.max_completion_length, config.eval.max_completion_length)
     longest = sorted(samples, key=lambda s: len(s.problem), reverse=True)[:LONGEST]
     fullest = sorted(samples, key=lambda s: len(s.images), reverse=True)[:LONGEST]
     for sample in {s.id: s for s in (*longest, *fullest)}.values():
-        encode(policy, [prompts.prompt(sample)], max_prompt_length=config.model.max_prompt_length)
+        length = int(encode(policy, [prompts.prompt(sample)]).lengths[0])
+        if length + reply > policy.max_length:
+            raise InputError(
+                f"{sample.origin}: {length} tokens with its images leave no room for a reply of "
+                f"{reply}, the model takes {policy.max_length}; shorten the problem or lower "
+                "max_completion_length"
+            )

@@ -69,16 +69,15 @@ def chat_text(policy: Policy, problem: str) -> str:
     return text
 
 
-def encode(
-    policy: Policy, prompts: Sequence[Prompt], *, max_prompt_length: int | None = None
-) -> PromptBatch:
+def encode(policy: Policy, prompts: Sequence[Prompt]) -> PromptBatch:
     """Encode prompts with the model's processor.
 
     Prompts are never cut: a cut prompt loses image tokens and the model then fails, or worse,
     answers without the picture.
 
     Raises:
-        InputError: a prompt is longer than `max_prompt_length` or than the model has positions for.
+        InputError: a prompt is longer than the policy's `max_prompt_length` or than the model has
+            positions for.
     """
     arguments: dict[str, Any] = {"text": [chat_text(policy, p.problem) for p in prompts]}
     if any(p.images for p in prompts):
@@ -89,13 +88,14 @@ def encode(
     features = {
         name: value.to(policy.device)
         for name, value in encoded.items()
-        if isinstance(value, torch.Tensor) and name != "token_type_ids"
+        if isinstance(value, torch.Tensor)
+        and (name != "token_type_ids" or name in policy.forward_names)
     }
     for name, value in features.items():
         if value.is_floating_point():
             features[name] = value.to(policy.model.dtype)
     batch = PromptBatch(features)
-    limit = min(policy.max_length, max_prompt_length or policy.max_length)
+    limit = min(policy.max_length, policy.max_prompt_length or policy.max_length)
     longest = int(batch.lengths.max())
     if longest > limit:
         worst = prompts[int(batch.lengths.argmax())]

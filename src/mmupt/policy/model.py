@@ -29,11 +29,13 @@ class Policy:
         model: any class that `AutoModelForImageTextToText` loads.
         processor: what `AutoProcessor` loads from the same folder.
         path: the folder it came from.
+        max_prompt_length: longest prompt in tokens, images included; None: as the model allows.
     """
 
     model: Any
     processor: Any
     path: Path
+    max_prompt_length: int | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -63,6 +65,12 @@ class Policy:
         return stops
 
     @cached_property
+    def end_of_turn(self) -> int:
+        """The token a reply is taught to end with: the tokenizer's own end token."""
+        own = self.tokenizer.eos_token_id
+        return int(own) if own is not None else self.stop_ids[0]
+
+    @cached_property
     def forward_names(self) -> frozenset[str]:
         """Names of the arguments that the model's forward takes."""
         return frozenset(inspect.signature(self.model.forward).parameters)
@@ -80,7 +88,7 @@ class Policy:
         twin = copy.deepcopy(self.model)
         twin.requires_grad_(False)
         twin.eval()
-        return Policy(twin, self.processor, self.path)
+        return Policy(twin, self.processor, self.path, self.max_prompt_length)
 
 
 @contextmanager
@@ -128,7 +136,13 @@ def check_folder(path: Path) -> str:
     return str(model_type)
 
 
-def load_policy(path: Path, *, dtype: str = "float32", device: str = "auto") -> Policy:
+def load_policy(
+    path: Path,
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    max_prompt_length: int | None = None,
+) -> Policy:
     """Load model and processor from a local folder.
 
     Only safetensors are read, remote code is never run, nothing is fetched.
@@ -165,8 +179,19 @@ def load_policy(path: Path, *, dtype: str = "float32", device: str = "auto") -> 
     if not processor.chat_template:
         raise ModelError(f"{path}: no chat template in it; add chat_template.jinja to the folder")
     processor.tokenizer.padding_side = "left"  # the last prompt token is always at -1
+    _without_dropout(model)
     model.to(pick_device(device))
-    return Policy(model, processor, path)
+    return Policy(model, processor, path, max_prompt_length)
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Switch dropout off for good: a ratio of two noisy probabilities is no policy ratio."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 def save_policy(policy: Policy, folder: Path, card: str) -> None:

@@ -173,10 +173,7 @@ def judge(
     labels = labeller.labels(samples, step) if labeller is not None else None
     wanted = [labels is None or labels[i].kept for i in range(len(samples))]
     asked = [s for s, want in zip(samples, wanted, strict=True) if want]
-    groups = roll_out(
-        policy, asked, run.prompts, config.train, seed=run.seed, step=step,
-        max_prompt_length=config.model.max_prompt_length,
-    )  # fmt: skip
+    groups = roll_out(policy, asked, run.prompts, config.train, seed=run.seed, step=step)
     in_order = iter(groups)
     judged = []
     for i, sample in enumerate(samples):
@@ -207,7 +204,7 @@ def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
     top = Counter(label.answer for label in labels if label.answer is not None).most_common(1)
     tokens = max(stats.tokens, 1.0)
     return {
-        "loss": stats.loss,
+        "loss": stats.loss / max(1, len(stats.grad_norms)),
         "reward_mean": _mean(rewards),
         "reward_std": _mean([float(np.std(j.rewards)) for j in answered]),
         "vote_share": _mean([label.share for label in labels]),

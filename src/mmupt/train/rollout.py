@@ -42,7 +42,6 @@ def roll_out(
     *,
     seed: int,
     step: int,
-    max_prompt_length: int | None,
 ) -> list[Group]:
     """Sample `num_generations` completions of every sample.
 
@@ -63,7 +62,7 @@ def roll_out(
             tuple(prompts.prompt(s, v, STUDENT_STREAM, step) for v in range(config.views))
             for s in part
         ]
-        batch = encode(policy, [p for vs in views for p in vs], max_prompt_length=max_prompt_length)
+        batch = encode(policy, [p for vs in views for p in vs])
         repeats = [per_view] * len(batch)
         seeds = all_seeds[start * config.num_generations :][: sum(repeats)]
         sampled = sample(policy, batch, repeats, seeds, params)

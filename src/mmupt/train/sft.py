@@ -28,7 +28,7 @@ def target_text(row: LabelledSample) -> str:
 def target_ids(policy: Policy, row: LabelledSample) -> list[int]:
     """Tokens of the target with the end of the turn."""
     ids = policy.tokenizer(target_text(row), add_special_tokens=False)["input_ids"]
-    return [*ids, policy.stop_ids[0]]
+    return [*ids, policy.end_of_turn]
 
 
 def total_steps(rows: int, config: SftConfig) -> int:
