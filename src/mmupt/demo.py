@@ -11,7 +11,7 @@ import yaml
 from mmupt.config import Config
 from mmupt.data.handwriting import panels, write_pictures, write_rows
 
-LABELLED, UNLABELLED, TEST = 150, 4000, 600
+LABELLED, UNLABELLED, TEST = 100, 4000, 600
 """Rows of the demo's three files."""
 
 TEST_SEED = 0

@@ -1,0 +1,91 @@
+"""`mmupt demo` killed with SIGKILL again and again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+SMALL = {
+    "num_threads": 1,
+    "save_steps": 1,
+    "sft.num_train_epochs": 2,
+    "train.rounds": 2,
+    "train.max_steps": 4,
+    "train.prompts_per_step": 4,
+    "train.num_generations": 4,
+    "train.views": 2,
+    "consensus.views": 2,
+    "consensus.min_share": 0.5,
+    "consensus.teacher": "ema",
+    "eval.num_samples": 2,
+    "eval.limit": 20,
+    "eval.steps": 2,
+}
+KILLS = 5
+PATIENCE = 300.0
+"""Seconds after which a run that does not move is taken for hung."""
+
+
+def start(out: Path) -> subprocess.Popen[bytes]:
+    settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "mmupt.cli", "demo", "--out", str(out), "--seed", "3", "--json", *settings]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
+def events(out: Path) -> int:
+    path = out / "events.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def kill_after(out: Path, more_events: int, jitter: float) -> bool:
+    """Kill a run some events from now; False when it was done before."""
+    wanted, process = events(out) + more_events, start(out)
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and events(out) < wanted:
+        assert time.monotonic() < deadline, "the run does not move"
+        time.sleep(0.005)
+    time.sleep(jitter)
+    if process.poll() is not None:
+        return False
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return True
+
+
+def finish(out: Path) -> dict[str, object]:
+    process = start(out)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, stderr.decode()
+    metrics: dict[str, object] = json.loads(stdout)
+    return metrics
+
+
+def test_five_kills_change_nothing(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    expected = finish(whole)
+    total = events(whole)
+    rng = random.Random(7)
+    killed = sum(kill_after(torn, rng.randint(1, total // KILLS), rng.random() * 0.2) for _ in range(KILLS))
+    assert killed == KILLS
+    found = finish(torn)
+    for stage in ("sft", "round-1", "round-2"):
+        a, b = (load_file(out / "checkpoints" / stage / "model.safetensors") for out in (whole, torn))
+        assert a.keys() == b.keys()
+        for name, tensor in a.items():
+            assert tensor.tobytes() == b[name].tobytes(), (stage, name)
+    timings = {"seconds", "evaluation_seconds"}
+    for one, other in zip(expected["stages"], found["stages"], strict=True):  # type: ignore[call-overload]
+        assert {k: v for k, v in one.items() if k not in timings} == {k: v for k, v in other.items() if k not in timings}
+    kinds = [json.loads(line)["type"] for line in (torn / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert "run_resumed" in kinds
+    for file in sorted(p.name for p in (whole / "rollouts").iterdir()):
+        assert (torn / "rollouts" / file).is_file(), file
