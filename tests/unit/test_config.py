@@ -82,3 +82,11 @@ def test_every_field_says_what_it_does_or_is_a_standard_name() -> None:
         for kind in (section.annotation, *getattr(section.annotation, "__args__", ())):
             for name, field in getattr(kind, "model_fields", {}).items():
                 assert field.description or name in standard, f"{kind}.{name}"
+
+
+def test_the_documented_configuration_is_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    import config_docs
+
+    assert (root / "docs" / "config.md").read_text(encoding="utf-8") == config_docs.render()
