@@ -28,9 +28,9 @@ def render() -> str:
     lines = [
         "# Configuration",
         "",
-        "One YAML file configures every command (`--config`, `mmupt run`); `--set section.key=value`",
-        "overrides one setting. Unknown keys are refused. Names are those of TRL and transformers where",
-        "they mean the same. Written by `python scripts/config_docs.py`.",
+        "One YAML file configures every command (`--config`, `mmupt run`);",
+        "`--set KEY=VALUE` overrides one setting. Unknown keys are refused. Names are those of TRL",
+        "and transformers where they mean the same. Written by `python scripts/config_docs.py`.",
     ]
     top = [name for name in Config.model_fields if section_of(name) is None]
     lines += ["", "## At the top", "", *table(Config, top)]
@@ -38,7 +38,14 @@ def render() -> str:
         section = section_of(name)
         if section is not None:
             about = (section.__doc__ or "").splitlines()[0]
-            lines += ["", f"## `{name}`", "", about, "", *table(section, list(section.model_fields))]
+            lines += [
+                "",
+                f"## `{name}`",
+                "",
+                about,
+                "",
+                *table(section, list(section.model_fields)),
+            ]
     return "\n".join(lines) + "\n"
 
 
