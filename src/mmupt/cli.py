@@ -16,7 +16,7 @@ from mmupt.errors import MmuptError
 
 if TYPE_CHECKING:
     from mmupt.config import Config
-    from mmupt.pipeline.staged import Material
+    from mmupt.pipeline.material import Material
     from mmupt.pipeline.stages import Stages
     from mmupt.runs import RunFolder
     from mmupt.types import LabelledSample, Sample
@@ -225,7 +225,7 @@ def evaluate(
 
 def _material(config: Config, truth: Path | None) -> Material:
     """All data of a staged run, read before anything is written."""
-    from mmupt.pipeline.staged import Material
+    from mmupt.pipeline.material import Material
 
     data = config.data
     assert data.unlabelled is not None  # noqa: S101

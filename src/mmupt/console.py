@@ -7,7 +7,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -25,6 +24,7 @@ _STAGES = {
         "round": "label-free round {n}",
         "evaluation": "evaluating {of}",
         "resumed": "resumed after step {step}",
+        "whole": "whole run",
     },
     "ja": {
         "base": "ベースモデル",
@@ -34,6 +34,7 @@ _STAGES = {
         "round": "ラベルなしラウンド {n}",
         "evaluation": "評価中: {of}",
         "resumed": "ステップ {step} の後から再開",
+        "whole": "全体",
     },
 }
 
@@ -58,12 +59,14 @@ class LiveProgress:
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._work: dict[str, float] = {}
+        self._whole: TaskID | None = None
 
     def __enter__(self) -> LiveProgress:
         self.progress.start()
@@ -80,6 +83,8 @@ class LiveProgress:
     def __call__(self, event: Event) -> None:
         stage = str(event.get("stage", ""))
         match event["type"]:
+            case "run_planned":
+                self._plan(event["work"])
             case "stage_started" | "run_resumed":
                 self._bar(stage, stage_name(stage, self.lang), event["total_steps"], event["step"])
                 if event["type"] == "run_resumed":
@@ -106,11 +111,33 @@ class LiveProgress:
                     f"{metrics['greedy']:.1%} / {metrics['mean']:.1%}",
                 )
 
-    def _bar(self, key: str, description: str, total: int, done: int) -> None:
-        self._tasks[key] = self.progress.add_task(
-            description, total=total, completed=done, figures=""
+    def _plan(self, work: dict[str, float]) -> None:
+        """A bar for the whole run, in thousandths of its planned work."""
+        whole = sum(work.values())
+        self._work = {key: 1000 * part / whole for key, part in work.items()}
+        self._whole = self.progress.add_task(
+            _STAGES[self.lang]["whole"], total=1000, figures="", count=""
         )
 
+    def _bar(self, key: str, description: str, total: int, done: int) -> None:
+        self._tasks[key] = self.progress.add_task(
+            description, total=total, completed=done, figures="", count=f"{done}/{total}"
+        )
+        self._advance(key, done, total)
+
     def _move(self, key: str, done: int, figures: str) -> None:
-        if key in self._tasks:
-            self.progress.update(self._tasks[key], completed=done, figures=figures)
+        if key not in self._tasks:
+            return
+        total = self.progress.tasks[self._tasks[key]].total or 1
+        self.progress.update(
+            self._tasks[key], completed=done, figures=figures, count=f"{done}/{total:.0f}"
+        )
+        self._advance(key, done, total)
+
+    def _advance(self, key: str, done: float, total: float) -> None:
+        """The stages before this one are done, and so is its own part."""
+        if self._whole is None or key not in self._work:
+            return
+        order = list(self._work)
+        before = sum(self._work[k] for k in order[: order.index(key)])
+        self.progress.update(self._whole, completed=before + self._work[key] * done / max(total, 1))

@@ -6,34 +6,16 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mmupt import __version__
 from mmupt.config import Config
 from mmupt.evaluate.accuracy import Scores
+from mmupt.pipeline.material import Material
+from mmupt.pipeline.plan import planned_work
 from mmupt.pipeline.stages import Stages
 from mmupt.runs import RunFolder, write_json
 from mmupt.stats import paired_difference
-from mmupt.types import LabelledSample, Sample
-
-
-@dataclass(frozen=True)
-class Material:
-    """The data of a run.
-
-    Attributes:
-        labelled: for SFT; empty leaves the stage out.
-        unlabelled: for the label-free rounds.
-        test: held out, for evaluation.
-        truth: the unlabelled questions with answers, for the supervised arm alone; with them the
-            run also trains the two arms that label-free training is compared with.
-    """
-
-    labelled: Sequence[LabelledSample]
-    unlabelled: Sequence[Sample]
-    test: Sequence[LabelledSample]
-    truth: Sequence[LabelledSample] = ()
 
 
 def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
@@ -41,6 +23,7 @@ def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
     started = time.perf_counter()
     config = stages.config
     stages.test = material.test
+    stages.log.emit("run_planned", work=planned_work(config, material))
     done = ["base"]
     stages.evaluate("base")
     if config.sft is not None and material.labelled:
