@@ -89,7 +89,9 @@ class LiveProgress:
                 self._bar(stage, stage_name(stage, self.lang), event["total_steps"], event["step"])
                 if event["type"] == "run_resumed":
                     note = _STAGES[self.lang]["resumed"].format(step=event["step"])
-                    self.progress.console.print(f"{stage_name(stage, self.lang)}: {note}")
+                    self.progress.console.print(
+                        f"{stage_name(stage, self.lang)}: {note}", highlight=False
+                    )
             case "sft_step":
                 self._move(stage, event["step"], f"loss {event['loss']:.3f}")
             case "grpo_step":
