@@ -273,7 +273,7 @@ def _single_stage(
     with open_run(out, config, command) as folder:
         with _progress(folder, config, "en", as_json) as stages:
             yield stages, result
-            result |= {**about(config), "device": str(stages.policy("base").device)}
+            result |= about(config)
         write_json(folder.metrics, result)
     if as_json:
         _print_json(result)

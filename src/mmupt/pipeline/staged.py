@@ -14,6 +14,7 @@ from mmupt.evaluate.accuracy import Scores
 from mmupt.pipeline.material import Material
 from mmupt.pipeline.plan import planned_work
 from mmupt.pipeline.stages import Stages
+from mmupt.policy.model import pick_device
 from mmupt.runs import RunFolder, write_json
 from mmupt.stats import paired_difference
 
@@ -110,13 +111,12 @@ def collect_metrics(
     metrics["gain"] = _gain(scores[start], scores[done[-1]])
     metrics["labels_used"] = sum(int(table[name]["labels_used"]) for name in done)
     metrics |= about(stages.config)
-    metrics["device"] = str(stages.policy(done[-1]).device)
     metrics["seconds"] = sum(float(row["seconds"]) for row in table.values())
     return metrics
 
 
 def about(config: Config) -> dict[str, Any]:
-    """What a figure must be read with: seed and versions."""
+    """What a figure must be read with: seed, device and versions."""
     import torch
     import transformers
 
@@ -126,7 +126,8 @@ def about(config: Config) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    return {"seed": config.seed, "versions": versions}
+    device = str(pick_device(config.model.device))
+    return {"seed": config.seed, "device": device, "versions": versions}
 
 
 def _stage_row(
