@@ -294,3 +294,44 @@ def test_help_and_import_are_light() -> None:
     )
     for verb in ("demo", "demo-data", "sft", "train", "eval", "run"):
         assert verb in shown.stdout
+
+
+def test_the_demo_and_its_files_give_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in (("LABELLED", 8), ("UNLABELLED", 12), ("TEST", 6)):
+        monkeypatch.setattr(f"mmupt.demo.{name}", count)
+    demo, d, r = tmp_path / "demo", tmp_path / "d", tmp_path / "r"
+    seed = ("--seed", "4")
+    code, out, err = call(monkeypatch, capsys, "demo", "--out", demo, *seed, "--compare", "--json", *SMALL)
+    assert code == 0, err
+    metrics = json.loads(out)
+    assert metrics == json.loads((demo / "metrics.json").read_text(encoding="utf-8"))
+    assert [stage["name"] for stage in metrics["stages"]] == ["base", "sft", "round-1"]
+    assert [stage["labels_used"] for stage in metrics["stages"]] == [0, 8, 0]
+    assert (metrics["labels_used"], metrics["seed"], metrics["device"]) == (8, 4, "cpu")
+    assert set(metrics["arms"]) == {"supervised", "published"}
+    assert metrics["arms"]["supervised"]["labels_used"] == 8
+    assert (demo / "summary.png").stat().st_size > 10_000
+    assert "<html" in (demo / "index.html").read_text(encoding="utf-8")
+
+    steps = [
+        ["demo-data", d, *seed],
+        ["sft", "--model", d / "model", "--data", d / "train.jsonl", "--out", r / "sft"],
+        ["train", "--model", r / "sft" / "model", "--data", d / "unlabelled.jsonl", "--out", r / "rl"],
+        ["eval", "--model", r / "rl" / "model", "--data", d / "test.jsonl", "--out", r / "eval"],
+    ]
+    for words in steps:
+        common = [] if words[0] == "demo-data" else ["--config", d / "config.yaml", "--json", *SMALL]
+        code, out, err = call(monkeypatch, capsys, *words, *common)
+        assert code == 0, err
+    for stage, model in (("sft", r / "sft" / "model"), ("round-1", r / "rl" / "model")):
+        mine = (demo / "checkpoints" / stage / "model.safetensors").read_bytes()
+        assert mine == (model / "model.safetensors").read_bytes(), stage
+    last, alone = metrics["stages"][-1], json.loads(out)
+    for key in ("greedy", "mean", "majority", "pass", "vote_share", "n", "k", "mean_ci"):
+        assert last[key] == alone[key], key
+
+    code, again, _ = call(monkeypatch, capsys, "demo", "--out", demo, *seed, "--compare", "--json", *SMALL)
+    assert code == 0
+    assert json.loads(again)["stages"][-1]["mean"] == last["mean"]
