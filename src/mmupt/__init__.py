@@ -10,13 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mmupt.types import Completion, Finish, LabelledSample, Sample, Vote
+from mmupt.version import __version__
 
 if TYPE_CHECKING:
     from mmupt.consensus.equivalence import partition
     from mmupt.consensus.extract import extract
     from mmupt.consensus.vote import vote
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Completion",

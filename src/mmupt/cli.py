@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmupt import __version__
 from mmupt.errors import MmuptError
+from mmupt.version import __version__
 
 if TYPE_CHECKING:
     from mmupt.config import Config

@@ -303,7 +303,9 @@ def test_the_demo_and_its_files_give_the_same_weights(
         monkeypatch.setattr(f"mmupt.demo.{name}", count)
     demo, d, r = tmp_path / "demo", tmp_path / "d", tmp_path / "r"
     seed = ("--seed", "4")
-    code, out, err = call(monkeypatch, capsys, "demo", "--out", demo, *seed, "--compare", "--json", *SMALL)
+    code, out, err = call(
+        monkeypatch, capsys, "demo", "--out", demo, *seed, "--compare", "--json", *SMALL
+    )
     assert code == 0, err
     metrics = json.loads(out)
     assert metrics == json.loads((demo / "metrics.json").read_text(encoding="utf-8"))
@@ -318,11 +320,21 @@ def test_the_demo_and_its_files_give_the_same_weights(
     steps = [
         ["demo-data", d, *seed],
         ["sft", "--model", d / "model", "--data", d / "train.jsonl", "--out", r / "sft"],
-        ["train", "--model", r / "sft" / "model", "--data", d / "unlabelled.jsonl", "--out", r / "rl"],
+        [
+            "train",
+            "--model",
+            r / "sft" / "model",
+            "--data",
+            d / "unlabelled.jsonl",
+            "--out",
+            r / "rl",
+        ],
         ["eval", "--model", r / "rl" / "model", "--data", d / "test.jsonl", "--out", r / "eval"],
     ]
     for words in steps:
-        common = [] if words[0] == "demo-data" else ["--config", d / "config.yaml", "--json", *SMALL]
+        common = (
+            [] if words[0] == "demo-data" else ["--config", d / "config.yaml", "--json", *SMALL]
+        )
         code, out, err = call(monkeypatch, capsys, *words, *common)
         assert code == 0, err
     for stage, model in (("sft", r / "sft" / "model"), ("round-1", r / "rl" / "model")):
@@ -332,6 +344,8 @@ def test_the_demo_and_its_files_give_the_same_weights(
     for key in ("greedy", "mean", "majority", "pass", "vote_share", "n", "k", "mean_ci"):
         assert last[key] == alone[key], key
 
-    code, again, _ = call(monkeypatch, capsys, "demo", "--out", demo, *seed, "--compare", "--json", *SMALL)
+    code, again, _ = call(
+        monkeypatch, capsys, "demo", "--out", demo, *seed, "--compare", "--json", *SMALL
+    )
     assert code == 0
     assert json.loads(again)["stages"][-1]["mean"] == last["mean"]

@@ -34,7 +34,14 @@ def test_a_run_is_drawn_stage_by_stage_with_a_whole() -> None:
         {"type": "run_resumed", "stage": "sft", "step": 1, "total_steps": 2},
         {"type": "sft_step", "stage": "sft", "step": 2, "loss": 0.1234},
     )
-    for part in ("whole run", "evaluating base model", "50.0% / 25.0%", "resumed after step 1", "2/2", "loss 0.123"):
+    for part in (
+        "whole run",
+        "evaluating base model",
+        "50.0% / 25.0%",
+        "resumed after step 1",
+        "2/2",
+        "loss 0.123",
+    ):
         assert part in text
 
 

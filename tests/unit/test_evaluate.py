@@ -30,7 +30,9 @@ def test_one_question_by_hand() -> None:
         completion("\\boxed{5}"),
         completion("\\boxed{4", Finish.LENGTH),
     ]
-    scores = dict(zip(COLUMNS, _score(row("4"), completion("\\boxed{5}"), drawn, EvalConfig()), strict=True))
+    scores = dict(
+        zip(COLUMNS, _score(row("4"), completion("\\boxed{5}"), drawn, EvalConfig()), strict=True)
+    )
     assert scores["greedy"] == 0.0
     assert scores["mean"] == 0.5
     assert scores["majority"] == 1.0
@@ -44,13 +46,25 @@ def test_one_question_by_hand() -> None:
 def test_nobody_answers() -> None:
     silent = completion("\\boxed{}", Finish.STOP)
     scores = dict(zip(COLUMNS, _score(row("4"), silent, [silent] * 3, EvalConfig()), strict=True))
-    assert [scores[c] for c in ("greedy", "mean", "majority", "passed", "share", "abstained")] == [0, 0, 0, 0, 0, 1]
+    assert [scores[c] for c in ("greedy", "mean", "majority", "passed", "share", "abstained")] == [
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+    ]
 
 
 def scores_of(greedy: list[float], mean: list[float]) -> Scores:
     n = len(greedy)
-    columns = {name: np.zeros(n) for name in COLUMNS} | {"greedy": np.array(greedy), "mean": np.array(mean)}
-    return Scores.from_columns([f"{i}" for i in range(n)], columns, k=8, temperature=1.0, seconds=2.5)
+    columns = {name: np.zeros(n) for name in COLUMNS} | {
+        "greedy": np.array(greedy),
+        "mean": np.array(mean),
+    }
+    return Scores.from_columns(
+        [f"{i}" for i in range(n)], columns, k=8, temperature=1.0, seconds=2.5
+    )
 
 
 def test_scores_survive_the_disk(tmp_path: Path) -> None:

@@ -36,21 +36,38 @@ PATIENCE = 300.0
 
 def start(out: Path) -> subprocess.Popen[bytes]:
     settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "mmupt.cli", "demo", "--out", str(out), "--seed", "3", "--json", *settings]
+    command = [
+        sys.executable,
+        "-m",
+        "mmupt.cli",
+        "demo",
+        "--out",
+        str(out),
+        "--seed",
+        "3",
+        "--json",
+        *settings,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
 
 
-def events(out: Path) -> int:
+def progress(out: Path) -> int:
+    """Steps and evaluations so far, repeated ones included."""
     path = out / "events.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    text = path.read_bytes() if path.exists() else b""
+    return sum(
+        text.count(b'"type": "%s"' % kind) for kind in (b"sft_step", b"grpo_step", b"evaluated")
+    )
 
 
-def kill_after(out: Path, more_events: int, jitter: float) -> bool:
-    """Kill a run some events from now; False when it was done before."""
-    wanted, process = events(out) + more_events, start(out)
+def kill_after(out: Path, more: int, jitter: float) -> bool:
+    """Kill a run some steps from now; False when it was done before."""
+    wanted, process = progress(out) + more, start(out)
     deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and events(out) < wanted:
+    while process.poll() is None and progress(out) < wanted:
         assert time.monotonic() < deadline, "the run does not move"
         time.sleep(0.005)
     time.sleep(jitter)
@@ -72,20 +89,29 @@ def finish(out: Path) -> dict[str, object]:
 def test_five_kills_change_nothing(tmp_path: Path) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     expected = finish(whole)
-    total = events(whole)
+    total = progress(whole)
     rng = random.Random(7)
-    killed = sum(kill_after(torn, rng.randint(1, total // KILLS), rng.random() * 0.2) for _ in range(KILLS))
+    killed = sum(
+        kill_after(torn, rng.randint(1, total // KILLS), rng.random() * 0.2) for _ in range(KILLS)
+    )
     assert killed == KILLS
     found = finish(torn)
     for stage in ("sft", "round-1", "round-2"):
-        a, b = (load_file(out / "checkpoints" / stage / "model.safetensors") for out in (whole, torn))
+        a, b = (
+            load_file(out / "checkpoints" / stage / "model.safetensors") for out in (whole, torn)
+        )
         assert a.keys() == b.keys()
         for name, tensor in a.items():
             assert tensor.tobytes() == b[name].tobytes(), (stage, name)
     timings = {"seconds", "evaluation_seconds"}
     for one, other in zip(expected["stages"], found["stages"], strict=True):  # type: ignore[call-overload]
-        assert {k: v for k, v in one.items() if k not in timings} == {k: v for k, v in other.items() if k not in timings}
-    kinds = [json.loads(line)["type"] for line in (torn / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert {k: v for k, v in one.items() if k not in timings} == {
+            k: v for k, v in other.items() if k not in timings
+        }
+    kinds = [
+        json.loads(line)["type"]
+        for line in (torn / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert "run_resumed" in kinds
     for file in sorted(p.name for p in (whole / "rollouts").iterdir()):
         assert (torn / "rollouts" / file).is_file(), file

@@ -18,7 +18,10 @@ def test_public_names_are_pinned() -> None:
 
 
 def test_extract_partition_vote() -> None:
-    answers = [mmupt.extract(text) for text in (r"so \boxed{\frac{1}{2}}", r"\boxed{0.5}", r"\boxed{2}", r"\boxed{")]
+    answers = [
+        mmupt.extract(text)
+        for text in (r"so \boxed{\frac{1}{2}}", r"\boxed{0.5}", r"\boxed{2}", r"\boxed{")
+    ]
     assert mmupt.partition(answers) == [0, 0, 1, None]
     vote = mmupt.vote(answers)
     assert (vote.share, vote.tied, vote.rewards) == (0.5, False, (1.0, 1.0, 0.0, 0.0))

@@ -77,7 +77,7 @@ def _move(image: Image.Image, config: ViewsConfig, rng: np.random.Generator) -> 
     shift = rng.uniform(-config.shift, config.shift, size=2) * image.size
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     matrix = turn @ np.array([[1.0, shear], [0.0, 1.0]]) / scale
-    centre = np.array([(image.width - 1) / 2, (image.height - 1) / 2])
+    centre = np.array([image.width / 2, image.height / 2])  # pixel centres lie at halves
     offset = centre - matrix @ (centre + shift)
     return image.transform(
         image.size,

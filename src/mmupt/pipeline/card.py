@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmupt import __version__
 from mmupt.config import Config, dump_config
+from mmupt.version import __version__
 
 
 def model_card(stage: str, config: Config, labels_used: int) -> str:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmupt import __version__
 from mmupt.config import Config
 from mmupt.evaluate.accuracy import Scores
 from mmupt.pipeline.material import Material
@@ -17,6 +16,7 @@ from mmupt.pipeline.stages import Stages
 from mmupt.policy.model import pick_device
 from mmupt.runs import RunFolder, write_json
 from mmupt.stats import paired_difference
+from mmupt.version import __version__
 
 
 def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
