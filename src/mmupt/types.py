@@ -21,7 +21,7 @@ class Sample:
         problem: the question; every ``<image>`` mark stands for one entry of `images`, in order.
         images: absolute paths of the image files.
         origin: where the row came from (``file:line``), for messages.
-        meta: further columns of the row, as text, for slicing; never an answer.
+        meta: further columns of the row, as text, for slicing; never one named like an answer.
     """
 
     id: str
@@ -79,7 +79,8 @@ class Vote:
     """What a group of answers agrees on.
 
     Attributes:
-        label: the winning answer as first written, or None (nobody answered, or a tie abstains).
+        label: the winning class's most frequent writing (then the shortest, then the first by code
+            point), or None: nobody answered, or a tie abstains.
         share: fraction of all G answers, abstentions included, in the winning class.
         tied: whether another class was as large.
         classes: class of each answer, numbered by first appearance; None for an abstention.
