@@ -85,6 +85,8 @@ class LiveProgress:
         match event["type"]:
             case "run_planned":
                 self._plan(event["work"])
+            case "run_finished" if self._whole is not None:
+                self.progress.update(self._whole, completed=1000)
             case "stage_started" | "run_resumed":
                 self._bar(stage, stage_name(stage, self.lang), event["total_steps"], event["step"])
                 if event["type"] == "run_resumed":
