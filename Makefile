@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
-# The embedded base model, from drawn digits only; about ten minutes on two cores.
+# The embedded base model, from drawn digits only; about a quarter of an hour on two cores.
 base-model: setup
 	$(BIN)/python scripts/pretrain_base.py --out src/mmupt/embedded/model
 

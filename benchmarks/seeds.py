@@ -1,6 +1,6 @@
 """The demo over several seeds: `python benchmarks/seeds.py --seeds 0 1 2 --out runs/seeds`.
 
-Runs `mmupt demo --compare` once per seed (about six minutes each on two cores; finished ones are
+Runs `mmupt demo --compare` once per seed (about five minutes each on two cores; finished ones are
 not repeated) and prints the table of README and, last, one JSON line.
 """
 

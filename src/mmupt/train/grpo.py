@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ from mmupt.train.rollout import Group, roll_out
 from mmupt.train.sft import batch_indices
 from mmupt.train.update import ScoredGroup, UpdateStats, update
 from mmupt.types import LabelledSample, Sample
+
+AfterStep = Callable[[int], None]
+"""Told the number of each step after its update."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Judged:
 
 
 def train_label_free(
-    policy: Policy, samples: Sequence[Sample], run: Run, *, after_step: Any = None
+    policy: Policy, samples: Sequence[Sample], run: Run, *, after_step: AfterStep | None = None
 ) -> None:
     """One label-free round, in place.
 
@@ -107,7 +110,7 @@ def train_label_free(
 
 
 def train_supervised(
-    policy: Policy, rows: Sequence[LabelledSample], run: Run, *, after_step: Any = None
+    policy: Policy, rows: Sequence[LabelledSample], run: Run, *, after_step: AfterStep | None = None
 ) -> None:
     """GRPO towards true answers: what labels would have bought. Uses the labels it is given."""
     labeller = TrueLabels({row.sample.id: row.answer for row in rows})
@@ -120,7 +123,7 @@ def _train(
     run: Run,
     labeller: Labeller | None,
     teacher: Policy | None,
-    after_step: Any,
+    after_step: AfterStep | None,
 ) -> None:
     config = run.config.train
     reference = policy.clone() if config.beta else None
