@@ -14,13 +14,13 @@ import numpy.typing as npt
 from mmupt.config import EvalConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
-from mmupt.policy.inputs import encode
+from mmupt.policy.answers import final_answer
+from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy, inference
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.sampler import SamplingParams, decode, stream_seeds
 from mmupt.policy.shared import Prefix, prefill
 from mmupt.stats import mean_interval, wilson
-from mmupt.train.labels import final_answer
 from mmupt.types import Completion, Finish, LabelledSample
 
 EVALUATION_STREAM = 3
@@ -119,8 +119,9 @@ def evaluate(
     columns: list[tuple[float, ...]] = []
     for start in range(0, len(rows), config.batch_size):
         part = rows[start : start + config.batch_size]
+        shown = [prompts.prompt(r.sample) for r in part]
         with inference(policy):
-            prefix = prefill(policy, encode(policy, [prompts.prompt(r.sample) for r in part]))
+            prefix = prefill(policy, encode(policy, shown))
             fork = _fork(prefix) if k else prefix
             greedy = _decode(policy, prefix, config, 0.0, np.zeros(len(part), np.uint64))
             drawn = (
@@ -131,7 +132,8 @@ def evaluate(
                 else None
             )
         for i, row in enumerate(part):
-            columns.append(_score(row, greedy[i][0], drawn[i] if drawn else [], config))
+            replies = (greedy[i][0], *(drawn[i] if drawn else ()))
+            columns.append(_score(row.answer, shown[i], replies, config))
         if progress is not None:
             progress(min(start + config.batch_size, len(rows)), len(rows))
     table = np.asarray(columns, dtype=np.float64)
@@ -149,16 +151,17 @@ COLUMNS = ("greedy", "mean", "majority", "passed", "share", "abstained", "trunca
 
 
 def _score(
-    row: LabelledSample, greedy: Completion, drawn: Sequence[Completion], config: EvalConfig
+    answer: str, prompt: Prompt, replies: Sequence[Completion], config: EvalConfig
 ) -> tuple[float, ...]:
-    problem = row.sample.problem
-    answers = [final_answer(c, problem, config.kind) for c in (greedy, *drawn)]
-    truth, first, *classes = partition([row.answer, *answers], kind=config.kind, rtol=config.rtol)
+    """The columns of one question, from its greedy reply and the drawn ones behind it."""
+    drawn = replies[1:]
+    answers = [final_answer(c, prompt, config.kind) for c in replies]
+    truth, first, *classes = partition([answer, *answers], kind=config.kind, rtol=config.rtol)
     right = [float(c is not None and c == truth) for c in classes]
     if not drawn:
         return (float(first is not None and first == truth),) + (float("nan"),) * 7
     outcome = vote(answers[1:], kind=config.kind, rtol=config.rtol, tie="first-class-by-key")
-    winner, label = partition([row.answer, outcome.label], kind=config.kind, rtol=config.rtol)
+    winner, label = partition([answer, outcome.label], kind=config.kind, rtol=config.rtol)
     return (
         float(first is not None and first == truth),
         float(np.mean(right)),

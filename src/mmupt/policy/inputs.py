@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,11 +23,13 @@ class Prompt:
         problem: text with one ``<image>`` mark per picture.
         images: RGB pictures in the order of the marks.
         origin: where it came from, for messages.
+        labels: label of each option as shown -> its label in the data, where a view shuffled them.
     """
 
     problem: str
     images: tuple[Image.Image, ...]
     origin: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

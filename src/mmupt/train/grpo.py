@@ -34,7 +34,6 @@ from mmupt.train.labels import (
     Labeller,
     TeacherVotes,
     TrueLabels,
-    final_answer,
     label_by_vote,
 )
 from mmupt.train.optim import freeze_vision, lr_factor, make_optimizer, set_learning_rate
@@ -181,9 +180,7 @@ def judge(
     judged = []
     for i, sample in enumerate(samples):
         group = next(in_order) if wanted[i] else Group(sample, (), ())
-        answers = tuple(
-            final_answer(c, sample.problem, config.consensus.kind) for c in group.completions
-        )
+        answers = group.answers(config.consensus.kind)
         label = labels[i] if labels is not None else label_by_vote(answers, config.consensus)
         judged.append(reward(group, label, answers, config))
     return judged

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mmupt.config import ConsensusConfig
-from mmupt.consensus.extract import extract
 from mmupt.consensus.vote import vote
-from mmupt.policy.inputs import encode
+from mmupt.policy.answers import ask_views
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
-from mmupt.types import Completion, Finish, Sample, Vote
+from mmupt.policy.sampler import SamplingParams
+from mmupt.types import Sample, Vote
 
 TEACHER_STREAM = 1
 """Keeps the teacher's random numbers apart from the student's."""
@@ -42,13 +41,6 @@ class Label:
     kept: bool
     answers: tuple[str | None, ...]
     classes: tuple[int | None, ...]
-
-
-def final_answer(completion: Completion, problem: str, kind: str) -> str | None:
-    """The completion's answer; a truncated one abstains."""
-    if completion.finish is Finish.LENGTH:
-        return None
-    return extract(completion.text, kind=kind, prompt=problem)
 
 
 def label_by_vote(answers: Sequence[str | None], config: ConsensusConfig) -> Label:
@@ -77,29 +69,21 @@ class TeacherVotes:
 
     def labels(self, samples: Sequence[Sample], step: int) -> list[Label]:
         config = self.config
-        params = SamplingParams(
-            config.temperature, max_completion_length=self.max_completion_length
+        replies = ask_views(
+            self.teacher,
+            samples,
+            self.prompts,
+            views=config.views,
+            per_view=config.samples_per_view,
+            params=SamplingParams(
+                config.temperature, max_completion_length=self.max_completion_length
+            ),
+            stream=TEACHER_STREAM,
+            key=(self.seed, TEACHER_STREAM, step),
+            kind=config.kind,
+            batch_size=self.batch_size,
         )
-        views = [(s, v) for s in samples for v in range(config.views)]
-        count = len(views) * config.samples_per_view
-        all_seeds = stream_seeds(self.seed, TEACHER_STREAM, step, count=count)
-        texts: list[list[str | None]] = []
-        for start in range(0, len(views), self.batch_size):
-            part = views[start : start + self.batch_size]
-            batch = encode(
-                self.teacher, [self.prompts.prompt(s, v, TEACHER_STREAM) for s, v in part]
-            )
-            repeats = [config.samples_per_view] * len(part)
-            seeds = all_seeds[start * config.samples_per_view :][: sum(repeats)]
-            for (s, _), group in zip(
-                part, sample(self.teacher, batch, repeats, seeds, params), strict=True
-            ):
-                texts.append([final_answer(c, s.problem, config.kind) for c in group])
-        answers = [
-            [a for view in texts[i * config.views : (i + 1) * config.views] for a in view]
-            for i in range(len(samples))
-        ]
-        return [label_by_vote(a, config) for a in answers]
+        return [label_by_vote([reply.answer for reply in group], config) for group in replies]
 
 
 @dataclass

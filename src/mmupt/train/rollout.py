@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmupt.config import TrainConfig
+from mmupt.policy.answers import final_answer
 from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
@@ -32,6 +33,10 @@ class Group:
     @property
     def per_view(self) -> int:
         return len(self.completions) // len(self.prompts)
+
+    def answers(self, kind: str) -> tuple[str | None, ...]:
+        """The final answer of each completion, None where it abstains."""
+        return tuple(final_answer(c, self.prompts[c.view], kind) for c in self.completions)
 
 
 def roll_out(

@@ -1,0 +1,101 @@
+"""What a model answers when it is asked: completions with the answers in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mmupt.consensus.extract import extract
+from mmupt.policy.inputs import Prompt, encode
+from mmupt.policy.model import Policy
+from mmupt.policy.prompts import PromptMaker
+from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+from mmupt.types import Completion, Finish, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One completion with its final answer, None where it abstains."""
+
+    completion: Completion
+    answer: str | None
+
+
+def final_answer(completion: Completion, prompt: Prompt, kind: str) -> str | None:
+    """The completion's answer in the words of the question as it stands in the data.
+
+    A truncated completion abstains. Where the view shuffled the options, the label is mapped back.
+    """
+    if completion.finish is Finish.LENGTH:
+        return None
+    answer = extract(completion.text, kind=kind, prompt=prompt.problem)
+    return answer if answer is None else prompt.labels.get(answer, answer)
+
+
+def ask(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    per_prompt: int,
+    params: SamplingParams,
+    seeds: npt.NDArray[np.uint64],
+    *,
+    kind: str,
+    batch_size: int,
+) -> list[list[Reply]]:
+    """`per_prompt` replies to every prompt; batches change memory, not the result.
+
+    Args:
+        policy: who answers.
+        prompts: N prompts.
+        per_prompt: replies to each.
+        params: how to sample.
+        seeds: one per reply, N * per_prompt, prompts in order.
+        kind: kind of answer, see `mmupt.extract`.
+        batch_size: prompts per forward pass.
+    """
+    replies: list[list[Reply]] = []
+    for start in range(0, len(prompts), batch_size):
+        part = prompts[start : start + batch_size]
+        drawn = seeds[start * per_prompt :][: len(part) * per_prompt]
+        groups = sample(policy, encode(policy, part), [per_prompt] * len(part), drawn, params)
+        replies += [
+            [Reply(c, final_answer(c, prompt, kind)) for c in group]
+            for prompt, group in zip(part, groups, strict=True)
+        ]
+    return replies
+
+
+def ask_views(
+    policy: Policy,
+    samples: Sequence[Sample],
+    maker: PromptMaker,
+    *,
+    views: int,
+    per_view: int,
+    params: SamplingParams,
+    stream: int,
+    key: Sequence[int],
+    kind: str,
+    batch_size: int,
+) -> list[list[Reply]]:
+    """views * per_view replies to every sample, view by view, each completion knowing its view.
+
+    Args:
+        stream: keeps views and random numbers apart from those of other uses; the views of a
+            sample are the same whenever the stream is.
+        key: seed and step of the draws.
+    """
+    prompts = [maker.prompt(s, v, stream) for s in samples for v in range(views)]
+    seeds = stream_seeds(*key, count=len(prompts) * per_view)
+    flat = ask(policy, prompts, per_view, params, seeds, kind=kind, batch_size=batch_size)
+    return [
+        [
+            Reply(replace(reply.completion, view=view), reply.answer)
+            for view in range(views)
+            for reply in flat[index * views + view]
+        ]
+        for index in range(len(samples))
+    ]
