@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from mmupt.config_votes import DualVote, MajorityVote, Section, Strategy
 from mmupt.data.views import ViewsConfig
 from mmupt.errors import ConfigError
 
@@ -20,10 +21,6 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelConfig(Section):
@@ -88,12 +85,26 @@ class ConsensusConfig(Section):
     """Answers of the teacher per view."""
     temperature: Temperature = 0.0
     """Temperature of the teacher; 0 takes its best answer of each view."""
+    strategy: Strategy = MajorityVote()
+    """How votes become a label and rewards: a name, or a section `{name: restrain, sigma: 0.5}`."""
     min_share: Fraction = 0.7
     """Prompts whose winning answer has a smaller share of all votes are not trained on."""
+    min_margin: Fraction = 0.0
+    """Nor those where its lead over the second answer, as a share, is smaller than this."""
+    entropy_window: tuple[float, float] | None = None
+    """Nor those whose votes have an entropy (nats) outside this window."""
+    easiest_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Of each step's prompts only this part, those with the largest shares."""
     kind: str = "auto"
     """Kind of answer, see `mmupt.extract`."""
     rtol: Annotated[float, Field(ge=0.0)] | None = None
     """Relative tolerance within which numbers count as the same answer."""
+
+    @model_validator(mode="after")
+    def _dual_has_two(self) -> ConsensusConfig:
+        if isinstance(self.strategy, DualVote) and self.teacher == "online":
+            raise ValueError("strategy dual needs a teacher beside the student: frozen or ema")
+        return self
 
 
 class TrainConfig(Section):
@@ -127,7 +138,7 @@ class TrainConfig(Section):
     beta: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the KL to the model of the round's start; 0 keeps no reference model."""
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
-    scale_rewards: Literal["group", "none"] = "none"
+    scale_rewards: Literal["group", "batch", "none"] = "none"
     num_iterations: Positive = 1
     """Passes over each step's rollouts."""
     num_mini_batches: Positive = 1
@@ -145,6 +156,47 @@ class TrainConfig(Section):
                 f"views ({self.views})"
             )
         return self
+
+
+class GuardConfig(Section):
+    """What watches a label-free round, without labels, and what it does. See docs/guard.md.
+
+    Bounds are relative to the figures of the model that the round starts from.
+    """
+
+    action: Literal["none", "warn", "stop", "rollback-to-best"] = "rollback-to-best"
+    """What a broken rule does: nothing is watched, it is recorded, the round ends, or the round
+    ends with the best checkpoint so far."""
+    load_best_model_at_end: bool = True
+    """End every round with the checkpoint that the guard ranks best, not with the last one."""
+    steps: Positive = 10
+    """Updates between two looks; each of the first eight is looked at too, as collapse is fastest
+    there."""
+    probe_size: Positive = 384
+    """Unlabelled prompts that every look asks; the whole pool where it has fewer."""
+    probe_views: Annotated[int, Field(ge=2)] = 4
+    """Views of each that a look asks, greedily."""
+    jury_views: Annotated[int, Field(ge=2)] = 8
+    """Further views that the start is asked once: the jury that answers are measured against."""
+    max_support_loss: Fraction = 0.01
+    """Support among the jury that may surely be lost, where the labels have a surplus; where they
+    have none, no sure loss is allowed."""
+    max_view_loss: Fraction = 0.05
+    """Agreement across views that may be lost."""
+    max_top_rise: Fraction = 0.15
+    """By how much the share of any one answer over all prompts may rise."""
+    min_answer_entropy: Fraction = 0.7
+    """Smallest entropy of the answers over all prompts, as a fraction of the start's."""
+    max_abstention_rise: Fraction = 0.1
+    """By how much the share of unreadable or truncated replies may rise."""
+    length_window: tuple[float, float] = (0.5, 2.0)
+    """Mean length of replies, as multiples of the start's."""
+    max_repetition_rise: Fraction = 0.2
+    """By how much the repeated part of replies may rise."""
+    max_kl: Annotated[float, Field(gt=0)] = 0.5
+    """KL(start || policy) per token in nats."""
+    min_policy_entropy: Fraction = 0.1
+    """Smallest entropy of the sampled tokens, as a fraction of the start's; only a warning."""
 
 
 class EvalConfig(Section):
@@ -167,6 +219,32 @@ class EvalConfig(Section):
     """Relative tolerance within which numbers count as the same answer."""
 
 
+class LmsiConfig(Section):
+    """Method `lmsi` of `mmupt study`: fine-tuning on the model's own majority responses."""
+
+    learning_rate: Rate | None = None
+    """None: `train.learning_rate`."""
+    responses_per_prompt: Positive | None = None
+    """At most so many responses of a prompt are learned from; None: all that reach the majority's
+    answer."""
+
+
+class SelfRewardConfig(Section):
+    """Method `self-reward` of `mmupt study`: DPO on pairs that the model's agreement orders."""
+
+    learning_rate: Rate | None = None
+    """None: `train.learning_rate`."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """How much a log-ratio counts in the loss: the larger, the closer the policy stays."""
+    pairs_per_prompt: Positive = 1
+    """At most so many pairs of a prompt."""
+    weighted: bool = False
+    """Weigh a pair by the difference of its answers' votes (ScPO, arXiv 2411.04109)."""
+    nll_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the preferred response's mean negative log-likelihood beside the pair (1 in
+    ScPO)."""
+
+
 class Config(Section):
     """A whole run."""
 
@@ -178,6 +256,9 @@ class Config(Section):
     """None leaves the SFT stage out."""
     consensus: ConsensusConfig = ConsensusConfig()
     train: TrainConfig = TrainConfig()
+    lmsi: LmsiConfig = LmsiConfig()
+    self_reward: SelfRewardConfig = SelfRewardConfig()
+    guard: GuardConfig = GuardConfig()
     eval: EvalConfig = EvalConfig()
     save_steps: Positive = 20
     """Updates between two points that a killed run resumes from."""

@@ -1,4 +1,4 @@
-"""Intervals and tests for accuracies. Pure functions; plain Python and numpy.
+"""Intervals and tests for accuracies. Pure functions; plain Python, numpy, a function of scipy.
 
 Where a quantity is not defined (no trials, one value, an unscored value among the values) the
 result is NaN, never a guess; each docstring says when. Misuse (a confidence outside (0, 1), lists
@@ -38,6 +38,14 @@ class Difference(NamedTuple):
     high: float
 
 
+class Ratio(NamedTuple):
+    """A ratio of two means with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
 UNDEFINED = Interval(math.nan, math.nan)
 
 
@@ -67,6 +75,74 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     if not 0 <= successes <= n:
         raise ValueError(f"successes = {successes} is outside 0..n = {n}")
     return _score_interval(successes / n, n, z)
+
+
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Exact interval for a proportion (Clopper and Pearson 1934), for audits of few rows.
+
+        low  = Beta^-1(alpha / 2; k, n - k + 1),    high = Beta^-1(1 - alpha / 2; k + 1, n - k)
+
+    with alpha = 1 - confidence; low = 0 for k = 0 and high = 1 for k = n. It covers the truth with
+    at least the nominal probability whatever n and the truth are, which `wilson` does on average
+    only; the price is width. 10 right of 10 say "at least 69%", not "100%".
+
+    Args:
+        successes: number of successes k, 0 <= k <= n.
+        n: number of trials.
+        confidence: smallest coverage.
+
+    Returns:
+        The interval; NaN for n = 0.
+
+    Raises:
+        ValueError: confidence outside (0, 1), or successes outside [0, n].
+    """
+    from scipy.special import betaincinv  # only where an audit is judged; scipy takes its time
+
+    _normal_quantile(confidence)  # refuses a bad confidence
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes = {successes} is outside 0..n = {n}")
+    if n == 0:
+        return UNDEFINED
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    return Interval(low, high)
+
+
+def expected_calibration_error(confidence_N: Values, correct_N: Values, bins: int = 10) -> float:
+    """How far stated confidence is from accuracy, on average over the values.
+
+        ECE = sum_b n_b / N * |mean correct in b - mean confidence in b|
+
+    over `bins` bins of equal width, (lower, upper], the first one closed (Naeini et al. 2015;
+    Guo et al. 2017, arXiv 1706.04599, eq. 3).
+
+    Args:
+        confidence_N: N confidences in [0, 1].
+        correct_N: N times 0 or 1, in the same order.
+        bins: number of bins.
+
+    Returns:
+        The error in [0, 1]; NaN for no values or when a value is NaN.
+
+    Raises:
+        ValueError: lists of different lengths, a value outside [0, 1], or no bins.
+    """
+    confidence, correct = _as_vector(confidence_N), _as_vector(correct_N)
+    if confidence.size != correct.size:
+        raise ValueError(f"{confidence.size} confidences but {correct.size} outcomes: not pairs")
+    if bins < 1:
+        raise ValueError(f"bins = {bins} is below 1")
+    both = np.concatenate([confidence, correct])
+    if both.size == 0 or bool(np.isnan(both).any()):
+        return math.nan
+    if bool(((both < 0) | (both > 1)).any()):
+        raise ValueError("a value is outside [0, 1]")
+    bin_N = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    # n_b * |mean - mean| = |sum of the differences|, so that no bin has to be divided by its size.
+    gaps = np.bincount(bin_N, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / confidence.size)
 
 
 def mean_interval(
@@ -151,6 +227,42 @@ def paired_difference(before_N: Values, after_N: Values, confidence: float = 0.9
     interval = mean_interval(after - before, confidence)
     estimate = math.nan if before.size == 0 else float((after - before).mean())
     return Difference(estimate, interval.low, interval.high)
+
+
+def mean_ratio(numerators_N: Values, denominators_N: Values, confidence: float = 0.95) -> Ratio:
+    """Ratio of two means over the same samples, with the t interval of its linearisation.
+
+        R = mean(x) / mean(y),    se = sqrt(var(x - R y) / N) / |mean(y)|
+
+    The delta method, as for ratio estimates in surveys (Cochran 1977, eq. 2.45). Numerator and
+    denominator come from the same samples, so their errors are not independent, and this keeps
+    that. For a few dozen samples it is an approximation; when x = R y for every sample the interval
+    has no width, which is a statement about that estimate and not certainty.
+
+    Args:
+        numerators_N: x, one value per sample.
+        denominators_N: y, in the same order.
+        confidence: nominal coverage.
+
+    Returns:
+        estimate, low, high; all NaN for no samples, when a value is NaN, or when mean(y) is 0; low
+        and high NaN for a single sample.
+
+    Raises:
+        ValueError: lists of different lengths, or confidence outside (0, 1).
+    """
+    _normal_quantile(confidence)  # refuses a bad confidence even when there is nothing to do
+    x, y = _as_vector(numerators_N), _as_vector(denominators_N)
+    if x.size != y.size:
+        raise ValueError(f"{x.size} numerators but {y.size} denominators: not pairs")
+    if x.size == 0 or bool(np.isnan(x).any() or np.isnan(y).any()) or float(y.mean()) == 0:
+        return Ratio(math.nan, math.nan, math.nan)
+    ratio = float(x.mean()) / float(y.mean())
+    if x.size < 2:
+        return Ratio(ratio, math.nan, math.nan)
+    error = float((x - ratio * y).std(ddof=1)) / math.sqrt(x.size) / abs(float(y.mean()))
+    half = student_quantile(x.size - 1, confidence) * error
+    return Ratio(ratio, ratio - half, ratio + half)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

@@ -22,6 +22,8 @@ class Sample:
         images: absolute paths of the image files.
         origin: where the row came from (``file:line``), for messages.
         meta: further columns of the row, as text, for slicing; never one named like an answer.
+        paraphrases: other wordings of the problem with the same answer and the same marks; views
+            may ask them instead.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Sample:
     images: tuple[Path, ...] = ()
     origin: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
+    paraphrases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Completion:
         logprobs: T log-probabilities in nats under the policy that sampled, at its temperature.
         finish: why it ended.
         view: index of the image view it was sampled from; 0 is the picture as it is.
+        self_certainty: mean over the tokens of KL(uniform || pi(.|x, o_<t)) in nats (arXiv
+            2502.18581), at the temperature it was sampled at; NaN where nothing was sampled.
     """
 
     text: str
@@ -72,6 +77,7 @@ class Completion:
     logprobs: tuple[float, ...]
     finish: Finish
     view: int = 0
+    self_certainty: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

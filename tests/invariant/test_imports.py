@@ -19,11 +19,13 @@ SOURCE = Path(mmupt.__file__).parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     # A part imports itself and the layers above this line, never its neighbours.
-    ("version", "types", "errors", "stats"),
+    ("version", "types", "errors", "stats", "plugins"),
     ("data", "consensus"),  # files and pictures; answers and votes
+    ("config_votes",),  # the strategies' sections of the schema
     ("config", "events"),  # the schema; what happened
     ("runs", "console", "demo", "report"),  # run folders, progress, the preset, pages and plots
     ("policy",),  # the model: loading, sampling, scoring
+    ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("pipeline",),  # stages and rounds
@@ -38,6 +40,7 @@ NEEDS_ONLY: dict[str, set[str]] = {
     "mmupt": {"version", "types", "consensus"},
     "errors": set(),
     "stats": set(),
+    "plugins": {"errors"},
     "consensus": {"types", "errors"},
     "report": {"errors", "stats", "types", "data", "config", "events"},
 }
@@ -180,11 +183,36 @@ def test_no_module_imports_itself_in_a_circle() -> None:
             assert not (ours(step) and name in reach(step)), f"{name} -> {step} -> ... -> {name}"
 
 
+WORKER = {"mmupt.consensus.symbolic_worker", "mmupt.consensus.symbolic_keys"}
+"""Run in a process of their own, with sympy and math-verify's parser; nothing imports them."""
+
+ENCODER = "mmupt.consensus.embeddings"
+"""An encoder for votes on free text, as an option; nothing imports it."""
+METRIC = {"sacrebleu"}
+"""Imported inside the one function that needs it."""
+
+
 def test_consensus_is_pure_python() -> None:
     """No torch, no numpy, nothing that has to be installed; also through what it imports."""
-    for name in (n for n in modules() if part(n) == "consensus"):
+    for name in (n for n in modules() if part(n) == "consensus" and n not in WORKER):
+        foreign = {root for root in reach(name) if not ours(root)} - METRIC
+        if name != ENCODER:
+            assert foreign <= set(sys.stdlib_module_names), (name, foreign)
+
+
+def test_nothing_imports_the_encoder() -> None:
+    assert ENCODER in modules()
+    assert not [i for i in imports() if i.target == ENCODER]
+
+
+def test_only_the_worker_knows_sympy() -> None:
+    assert set(modules()) >= WORKER
+    sympy = {"sympy", "mpmath", "latex2sympy2_extended", "math_verify"}
+    assert {i.module for i in imports() if i.target.split(".")[0] in sympy} <= WORKER
+    assert {i.module for i in imports() if i.target in WORKER} <= WORKER
+    for name in WORKER:
         foreign = {root for root in reach(name) if not ours(root)}
-        assert foreign <= set(sys.stdlib_module_names), (name, foreign)
+        assert foreign <= set(sys.stdlib_module_names) | sympy, (name, foreign)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +230,9 @@ def test_parts_that_never_meet_the_model(name: str) -> None:
 
 def test_only_the_model_side_knows_torch() -> None:
     knows = {
-        part(i.module) for i in imports() if i.target.split(".")[0] in ("torch", "transformers")
+        part(i.module)
+        for i in imports()
+        if i.target.split(".")[0] in ("torch", "transformers") and i.module != ENCODER
     }
     assert {"policy", "train"} <= knows <= {"policy", "train", "evaluate", "pipeline", "cli"}
 

@@ -18,6 +18,7 @@ import tiny
 import mmupt.types
 from mmupt.data.answers import is_answer_column
 from mmupt.data.sources import read_labelled, read_samples
+from mmupt.data.views import ViewsConfig
 from mmupt.events import EventLog
 from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.prompts import PromptMaker
@@ -31,7 +32,7 @@ from mmupt.types import LabelledSample, Sample
 
 def test_a_sample_has_no_place_for_an_answer() -> None:
     fields = {field.name: field.type for field in dataclasses.fields(Sample)}
-    assert set(fields) == {"id", "problem", "images", "origin", "meta"}
+    assert set(fields) == {"id", "problem", "images", "origin", "meta", "paraphrases"}
     assert not [name for name in fields if is_answer_column(name)]
     sample = Sample("a", "b")
     with pytest.raises((AttributeError, TypeError)):
@@ -135,7 +136,7 @@ def test_no_code_of_label_free_training_names_an_answer() -> None:
         "mmupt.train.update.accumulate_gradients",
         "mmupt.policy.sampler.decode",
         "mmupt.consensus.vote.vote",
-        "mmupt.consensus.reward.rewards_against",
+        "mmupt.consensus.reward.rewards_by_class",
         "mmupt.data.images.load_image",
     } <= set(found)  # control: the search goes down to the end
     forbidden = {LabelledSample, labels.TrueLabels, train_supervised, read_labelled}
@@ -234,6 +235,34 @@ def test_answers_in_the_file_change_nothing(
             assert pq.read_table(file).equals(
                 pq.read_table(tmp_path / name / "rollouts" / file.name)
             )
+
+
+def test_an_option_marked_as_correct_changes_no_view(root: Path) -> None:
+    """Whichever option is marked, in whatever column: the same questions, orders and labels."""
+    config = ViewsConfig(paraphrase=True, shuffle_options=True, rotate=20)
+    maker = PromptMaker(config, max_pixels=10_000, seed=3)
+    asked = []
+    for right in (None, 0, 1, 2):
+        marks = [{"text": t, "correct": i == right} for i, t in enumerate(("3", "4", "5"))]
+        label = {} if right is None else {
+            "answer": "ABC"[right],
+            "correct_option": "ABC"[right],
+            "answer_index": right,
+            "options": marks,
+            "labels": [i == right for i in range(3)],
+            "response": f"it is {'ABC'[right]}",
+        }  # fmt: skip
+        path = root / "options.jsonl"
+        path.write_text(json.dumps({
+            "id": "q", "images": ["0.png"], "problem": "How many?\nA. 3\nB. 4\nC. 5",
+            "paraphrases": ["Count them.\nA. 3\nB. 4\nC. 5"],
+        } | label))  # fmt: skip
+        (sample,) = read_samples(path)
+        assert sample.meta == {}
+        prompts = [maker.prompt(sample, view, 1) for view in range(7)]
+        asked.append([(p.problem, p.labels, [i.tobytes() for i in p.images]) for p in prompts])
+    assert len({problem for problem, _, _ in asked[0]}) == 6  # control: views do differ
+    assert asked[0] == asked[1] == asked[2] == asked[3]
 
 
 def test_answers_do_reach_supervised_training(talker: Path, root: Path, tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ text = st.text(
     st.characters(exclude_categories=("Cc", "Cf", "Cn", "Cs", "Zl", "Zp")), min_size=1, max_size=30
 ).filter(lambda t: t.strip() != "" and "<image>" not in t)
 column = text.filter(
-    lambda t: t not in ("id", "problem", "image", "images") and not is_answer_column(t)
+    lambda t: (
+        t not in ("id", "problem", "image", "images", "paraphrases") and not is_answer_column(t)
+    )
 )
 number = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 
@@ -95,7 +97,11 @@ values = (
     rows=st.lists(
         st.fixed_dictionaries(
             {"problem": text, "answer": text | number},
-            optional={"response": text, "id": st.uuids().map(str)},
+            optional={
+                "response": text,
+                "id": st.uuids().map(str),
+                "paraphrases": st.lists(text, max_size=3),
+            },
         ),
         min_size=1,
         max_size=8,
@@ -116,6 +122,7 @@ def test_rows_survive_writing_and_reading(
     for line, (row, found) in enumerate(zip(rows, read, strict=True), start=1):
         assert found.sample.id == row.get("id", f"r-{line}")
         assert found.sample.problem == row["problem"]
+        assert list(found.sample.paraphrases) == row.get("paraphrases", [])
         answer = row["answer"]
         assert found.answer == (answer.strip() if isinstance(answer, str) else json.dumps(answer))
         assert found.response == row.get("response")
@@ -204,7 +211,9 @@ json_value = st.recursive(
 @settings(calm, max_examples=200)
 @given(
     row=st.dictionaries(
-        st.sampled_from(["id", "problem", "image", "images", "answer", "response", "kind"]),
+        st.sampled_from(
+            ["id", "problem", "image", "images", "paraphrases", "answer", "response", "kind"]
+        ),
         json_value | st.lists(st.just("<image>")).map("".join),
     )
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmupt.stats import (
+    clopper_pearson,
+    expected_calibration_error,
     mcnemar_exact,
     mean_interval,
     paired_difference,
@@ -85,3 +88,33 @@ def test_mcnemar_is_a_symmetric_probability(b: int, c: int) -> None:
     assert 0 < p <= 1
     assert p == mcnemar_exact(c, b)
     assert not math.isnan(p)
+
+
+@given(COUNTS, CONFIDENCES)
+def test_clopper_pearson_is_symmetric_and_holds_the_estimate(
+    counts: tuple[int, int], confidence: float
+) -> None:
+    successes, n = counts
+    low, high = clopper_pearson(successes, n, confidence)
+    assert 0 <= low <= successes / n <= high <= 1
+    mirrored = clopper_pearson(n - successes, n, confidence)
+    assert (1 - high, 1 - low) == pytest.approx(tuple(mirrored), abs=1e-9)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60),
+    st.integers(1, 20),
+    st.randoms(use_true_random=False),
+)
+def test_calibration_error_is_bounded_and_blind_to_order(
+    pairs: list[tuple[float, bool]], bins: int, random: Random
+) -> None:
+    confidence, correct = [c for c, _ in pairs], [float(r) for _, r in pairs]
+    error = expected_calibration_error(confidence, correct, bins)
+    # never below the gap of the means (one bin), never above the mean gap (a bin for each)
+    overall = abs(sum(correct) - sum(confidence)) / len(pairs)
+    single = sum(abs(r - c) for c, r in zip(confidence, correct, strict=True)) / len(pairs)
+    assert overall - 1e-12 <= error <= single + 1e-12
+    mixed = random.sample(pairs, len(pairs))
+    again = expected_calibration_error([c for c, _ in mixed], [float(r) for _, r in mixed], bins)
+    assert again == pytest.approx(error, abs=1e-12)

@@ -11,6 +11,7 @@ from mmupt.config import Config, EvalConfig
 from mmupt.evaluate.accuracy import COLUMNS, Scores, _score, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.pipeline.staged import _gain, _recovered, published_recipe
+from mmupt.policy.inputs import Prompt
 from mmupt.policy.prompts import PromptMaker
 from mmupt.types import Completion, Finish, LabelledSample, Sample
 
@@ -19,8 +20,7 @@ def completion(text: str, finish: Finish = Finish.STOP) -> Completion:
     return Completion(text, tuple(range(len(text))), (0.0,) * len(text), finish)
 
 
-def row(answer: str) -> LabelledSample:
-    return LabelledSample(Sample("a", "<image>How many?"), answer)
+ASKED = Prompt("<image>How many?", ())
 
 
 def test_one_question_by_hand() -> None:
@@ -30,9 +30,8 @@ def test_one_question_by_hand() -> None:
         completion("\\boxed{5}"),
         completion("\\boxed{4", Finish.LENGTH),
     ]
-    scores = dict(
-        zip(COLUMNS, _score(row("4"), completion("\\boxed{5}"), drawn, EvalConfig()), strict=True)
-    )
+    replies = [completion("\\boxed{5}"), *drawn]
+    scores = dict(zip(COLUMNS, _score("4", ASKED, replies, EvalConfig()), strict=True))
     assert scores["greedy"] == 0.0
     assert scores["mean"] == 0.5
     assert scores["majority"] == 1.0
@@ -45,7 +44,7 @@ def test_one_question_by_hand() -> None:
 
 def test_nobody_answers() -> None:
     silent = completion("\\boxed{}", Finish.STOP)
-    scores = dict(zip(COLUMNS, _score(row("4"), silent, [silent] * 3, EvalConfig()), strict=True))
+    scores = dict(zip(COLUMNS, _score("4", ASKED, [silent] * 4, EvalConfig()), strict=True))
     assert [scores[c] for c in ("greedy", "mean", "majority", "passed", "share", "abstained")] == [
         0,
         0,

@@ -146,7 +146,7 @@ def test_kept_logprobs_are_those_of_the_training_forward(
 
 def test_greedy_tokens_are_scored_at_temperature_one() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0]])
-    token, logprob = pick(logits, torch.tensor([0.99]), SamplingParams(temperature=0.0))
+    token, logprob, _ = pick(logits, torch.tensor([0.99]), SamplingParams(temperature=0.0))
     assert token.tolist() == [1]
     assert logprob.item() == pytest.approx(2 - np.log(1 + np.exp(2) + np.exp(1)), abs=1e-6)
 
@@ -291,7 +291,7 @@ def test_streams_depend_on_their_key_alone() -> None:
 def test_pick_inverts_the_cumulative_distribution() -> None:
     logits = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log().repeat(6, 1) + 5.0
     uniform = torch.tensor([0.0, 0.09, 0.11, 0.29, 0.59, 0.999], dtype=torch.float64)
-    token, logprob = pick(logits, uniform, SamplingParams())
+    token, logprob, _ = pick(logits, uniform, SamplingParams())
     assert token.tolist() == [0, 0, 1, 1, 2, 3]
     assert logprob.exp().tolist() == pytest.approx([0.1, 0.1, 0.2, 0.2, 0.3, 0.4], abs=1e-6)
 
@@ -300,7 +300,7 @@ def test_pick_at_a_temperature() -> None:
     """p^(1/T) renormalised: T = 0.5 squares (1, 2, 3, 4)/10 into (1, 4, 9, 16)/30."""
     logits = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).log().repeat(4, 1)
     uniform = torch.tensor([0.03, 0.16, 0.46, 0.47], dtype=torch.float64)
-    token, logprob = pick(logits, uniform, SamplingParams(temperature=0.5))
+    token, logprob, _ = pick(logits, uniform, SamplingParams(temperature=0.5))
     assert token.tolist() == [0, 1, 2, 3]
     assert logprob.exp().tolist() == pytest.approx([1 / 30, 4 / 30, 9 / 30, 16 / 30], abs=1e-6)
 
@@ -309,10 +309,10 @@ def test_pick_never_takes_what_was_left_out() -> None:
     """At both ends of the unit interval, with excluded tokens at both ends of the vocabulary."""
     logits = torch.tensor([[0.1, 0.2, 0.5, 0.15, 0.05]]).log().repeat(3, 1)
     uniform = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
-    token, logprob = pick(logits, uniform, SamplingParams(top_k=1))
+    token, logprob, _ = pick(logits, uniform, SamplingParams(top_k=1))
     assert token.tolist() == [2, 2, 2]
     assert logprob.exp().tolist() == pytest.approx([0.5] * 3, abs=1e-6)  # not renormalised
-    token, _ = pick(logits, uniform, SamplingParams(top_p=0.6))
+    token, *_ = pick(logits, uniform, SamplingParams(top_p=0.6))
     assert token.tolist() == [1, 2, 2]
 
 
@@ -331,7 +331,7 @@ def test_pick_follows_softmax(params: SamplingParams, kept: int) -> None:
     weights = np.exp(logits / params.temperature)
     weights[np.argsort(-weights)[kept:]] = 0.0
     uniform = torch.from_numpy(row_uniforms(stream_seeds(8, count=count), 1))
-    token, _ = pick(torch.from_numpy(logits).expand(count, 6), uniform, params)
+    token, *_ = pick(torch.from_numpy(logits).expand(count, 6), uniform, params)
     counts = np.bincount(token.numpy(), minlength=6)
     assert counts[weights == 0.0].sum() == 0
     expected = weights / weights.sum() * count

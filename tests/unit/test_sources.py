@@ -135,6 +135,35 @@ def test_marks_are_put_in_front_when_there_are_none(root: Path) -> None:
     assert next(iter(read_samples(path))).problem == "<image><image>Which is larger?"
 
 
+def test_paraphrases(root: Path) -> None:
+    both = ["images/a.png", "images/b.png"]
+    rows: list[dict[str, object]] = [
+        {"problem": "1+1?", "paraphrases": ["one and one?", " 1 plus 1 "]},
+        {"problem": "1+1?", "paraphrases": []},
+        {"problem": "1+1?", "paraphrases": None},
+        # marks: as many as the problem has after its own were put in front, or none
+        {"problem": "Larger?", "images": both, "paraphrases": ["<image>or <image>?", "Which?"]},
+        {"problem": "<image>, <image>?", "images": both, "paraphrases": ["Which?"]},
+    ]
+    path = put(root, *({**row, "answer": "2"} for row in rows))
+    expected = [
+        ("one and one?", " 1 plus 1 "),
+        (),
+        (),
+        ("<image>or <image>?", "<image><image>Which?"),
+        ("<image><image>Which?",),
+    ]
+    assert [row.paraphrases for row in read_samples(path)] == expected
+    assert [row.sample.paraphrases for row in read_labelled(path)] == expected
+    assert all(row.meta == {} for row in read_samples(path))
+
+
+def test_paraphrases_hold_no_answers(root: Path) -> None:
+    assert not is_answer_column("paraphrases")
+    path = put(root, {"problem": "?", "paraphrases": [{"text": "a", "answer": "s3cret"}]})
+    assert fault(path) == (f'train.jsonl:1: "paraphrases[0]" must be text, found an object{HINT}')
+
+
 def test_empty_list_and_null_mean_no_image(root: Path) -> None:
     path = put(root, {"images": [], "problem": "a"}, {"image": None, "problem": "b"})
     assert [row.images for row in read_samples(path)] == [(), ()]
@@ -183,7 +212,7 @@ NAMES_OF_ANSWERS = """
 """
 OTHER_NAMES = """
     kind level source resolution image_resolution question category id problem images image site
-    camera year ansatz cotton gtx 解像度 難易度 種類
+    paraphrases camera year ansatz cotton gtx 解像度 難易度 種類
 """
 
 
@@ -308,6 +337,43 @@ BAD_ROWS: list[tuple[object, str]] = [
         "problem has 2 <image> marks but the"
         " row has 1 image; write one mark per image, or none to have them put in front",
     ),
+    (
+        {"problem": "?", "paraphrases": "another"},
+        '"paraphrases" must be a list of texts, found the text "another"; put a single one into'
+        " a list",
+    ),
+    (
+        {"problem": "?", "paraphrases": {"a": "b"}},
+        '"paraphrases" must be a list of texts, found an object; put a single one into a list',
+    ),
+    (
+        {"problem": "?", "paraphrases": ["a", 2]},
+        '"paraphrases[1]" must be text, found the number 2',
+    ),
+    ({"problem": "?", "paraphrases": [None]}, '"paraphrases[0]" must be text, found null'),
+    (
+        {"problem": "?", "paraphrases": ["a", " \n"]},
+        '"paraphrases[1]" is blank; put a question there, or leave it out',
+    ),
+    (
+        {"problem": "?", "paraphrases": ["a\u202eb"]},
+        '"paraphrases[0]" holds the hidden character U+202E at position 2; remove it',
+    ),
+    (
+        '{"problem": "?", "paraphrases": ["in \\boxed{}"]}',
+        '"paraphrases[0]" holds the hidden character U+0008 at position 4; in '
+        "JSON a backslash is written \\\\; remove it",
+    ),
+    (
+        {"problem": "?", "paraphrases": ["<image>?"]},
+        '"paraphrases[0]" has 1 <image> mark, the problem has 0; write as many, or none to have'
+        " them put in front",
+    ),
+    (
+        {"problem": "?", "image": "images/a.png", "paraphrases": ["<image>", "<image><image>"]},
+        '"paraphrases[1]" has 2 <image> marks, the problem has 1; write as many, or none to have'
+        " them put in front",
+    ),
     ({"problem": "?", "image": " "}, "image path is blank; name a file"),
     (
         {"problem": "?", "image": "images/a\u200b.png"},
@@ -366,6 +432,7 @@ def test_long_values_are_cut_in_messages(root: Path) -> None:
     assert len(fault(put(root, {"problem": "?", "image": "x" * 10_000}))) < 1_000
     assert len(fault(put(root, {"problem": "?", "images": "x" * 10_000}))) < 400
     assert len(fault(put(root, {"k" * 10_000: 1}))) < 400
+    assert len(fault(put(root, {"problem": "?", "paraphrases": "x" * 10_000}))) < 400
     assert (
         len(
             fault(

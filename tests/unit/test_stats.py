@@ -9,8 +9,11 @@ import pytest
 from scipy import stats as scipy_stats
 
 from mmupt.stats import (
+    clopper_pearson,
+    expected_calibration_error,
     mcnemar_exact,
     mean_interval,
+    mean_ratio,
     paired_difference,
     pass_at_k,
     student_quantile,
@@ -198,3 +201,96 @@ def test_coverage_with_many_samples() -> None:
         low, high = mean_interval(_mean_at_k(random, 600, 0.97, 0.03, 8), fractions=True)
         covered += low <= truth <= high
     assert 0.935 <= covered / runs <= 0.965
+
+
+def test_clopper_pearson_by_hand() -> None:
+    # At the edges the binomial tail is one power: 1 - (0.025)^(1/10) = 1 - 0.6915029 for 0 of 10.
+    assert clopper_pearson(0, 10) == (0.0, pytest.approx(0.3084971, abs=1e-6))
+    assert clopper_pearson(10, 10) == (pytest.approx(0.6915029, abs=1e-6), 1.0)
+    # 1 of 1 at 90%: low = 0.05
+    assert clopper_pearson(1, 1, 0.9) == (pytest.approx(0.05), 1.0)
+    assert all(math.isnan(end) for end in clopper_pearson(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "confidence"),
+    [(1, 2, 0.95), (37, 40, 0.95), (405, 600, 0.9), (1, 3000, 0.99), (2999, 3000, 0.99)],
+)
+def test_clopper_pearson_equals_scipy(successes: int, n: int, confidence: float) -> None:
+    expected = scipy_stats.binomtest(successes, n).proportion_ci(confidence, "exact")
+    assert clopper_pearson(successes, n, confidence) == pytest.approx((expected.low, expected.high))
+
+
+def test_clopper_pearson_never_covers_too_rarely() -> None:
+    """Exactly computed, not simulated: over all outcomes of 12 trials, for many rates."""
+    intervals = [clopper_pearson(k, 12) for k in range(13)]
+    for rate in np.linspace(0.01, 0.99, 197):
+        chance = scipy_stats.binom.pmf(range(13), 12, rate)
+        covered = sum(
+            p for p, (low, high) in zip(chance, intervals, strict=True) if low <= rate <= high
+        )
+        assert covered >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "confidence"), [(3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0)]
+)
+def test_clopper_pearson_refuses(successes: int, n: int, confidence: float) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        clopper_pearson(successes, n, confidence)
+
+
+def test_calibration_error_by_hand() -> None:
+    # two bins: (0, .5] holds .3 (wrong) and .25 (right): |1 - .55| = .45;
+    # (.5, 1] holds .9 (right) and .8 (wrong): |1 - 1.7| = .7; (.45 + .7) / 4 = .2875
+    assert expected_calibration_error([0.9, 0.3, 0.8, 0.25], [1, 0, 0, 1], bins=2) == pytest.approx(
+        0.2875
+    )
+    # one bin: overconfidence of one cancels that of the other
+    assert expected_calibration_error([0.75, 0.25], [1, 0], bins=1) == 0.0
+    assert expected_calibration_error([0.75, 0.25], [1, 0], bins=2) == 0.25
+    # the upper edge belongs to the bin below it, 0 to the first
+    assert expected_calibration_error([0.5, 1.0, 0.0], [0, 1, 0], bins=2) == pytest.approx(0.5 / 3)
+
+
+def test_calibration_of_an_honest_and_a_boastful_model() -> None:
+    random = np.random.default_rng(6)
+    confidence = random.uniform(size=20_000)
+    honest = (random.uniform(size=20_000) < confidence).astype(float)
+    assert expected_calibration_error(confidence, honest) < 0.02
+    boastful = (random.uniform(size=20_000) < confidence / 2).astype(float)
+    assert expected_calibration_error(confidence, boastful) == pytest.approx(0.25, abs=0.02)
+
+
+def test_calibration_error_edges() -> None:
+    assert math.isnan(expected_calibration_error([], []))
+    assert math.isnan(expected_calibration_error([0.5, math.nan], [1, 0]))
+    for arguments in (([0.5], [1, 0]), ([1.5], [1]), ([0.5], [1], 0)):
+        with pytest.raises(ValueError, match=r"not pairs|outside|below"):
+            expected_calibration_error(*arguments)
+
+
+def test_ratio_by_hand() -> None:
+    # R = (2/3) / (4/3) = .5; x - R y = 0, -.5, .5 with s = .5; se = .5 / sqrt(3) / (4/3) = .2165064;
+    # t(2) = 4.3026527, so half = .9315520
+    ratio = mean_ratio([1, 0, 1], [2, 1, 1])
+    assert ratio == pytest.approx((0.5, 0.5 - 0.9315520, 0.5 + 0.9315520), abs=1e-6)
+    assert mean_ratio([0.2, 0.4], [0.4, 0.8]) == pytest.approx((0.5, 0.5, 0.5))  # no width
+    for undefined in (mean_ratio([], []), mean_ratio([1, 1], [0, 0]), mean_ratio([math.nan], [1])):
+        assert all(math.isnan(value) for value in undefined)
+    assert mean_ratio([1], [2])[0] == 0.5
+    assert math.isnan(mean_ratio([1], [2]).low)
+    with pytest.raises(ValueError, match="not pairs"):
+        mean_ratio([1, 2], [1])
+
+
+def test_coverage_of_a_ratio() -> None:
+    """Kappa's case: agreements that hang together within a question, over 100 questions."""
+    random = np.random.default_rng(7)
+    runs, covered = 1500, 0
+    for _ in range(runs):
+        chance = random.beta(2, 8, 100)  # mean .2
+        own = chance + (1 - chance) * random.beta(5, 5, 100)  # kappa .5 of what chance leaves
+        low, high = mean_ratio(own - chance, 1 - chance)[1:]
+        covered += low <= 0.5 <= high
+    assert 0.93 <= covered / runs <= 0.97

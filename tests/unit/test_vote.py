@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mmupt.consensus.reward import rewards_against
+from mmupt.consensus.reward import rewards_by_class
 from mmupt.consensus.vote import STRATEGIES, vote
 from mmupt.errors import ConfigError
 from mmupt.types import Vote
@@ -245,12 +245,12 @@ class TestOptions:
 
 class TestRewardsAgainst:
     def test_one_partition_of_label_and_answers(self) -> None:
-        assert rewards_against("0.50", ["1/2", None, "2", "50%"]) == (1.0, 0.0, 0.0, 1.0)
+        assert rewards_by_class(["0.50"], [1.0], ["1/2", None, "2", "50%"]) == (1.0, 0.0, 0.0, 1.0)
 
     def test_no_label_rewards_nobody(self) -> None:
-        assert rewards_against(None, ["1", None]) == (0.0, 0.0)
-        assert rewards_against("", ["", "1"]) == (0.0, 0.0)
+        assert rewards_by_class([None], [0.0], ["1", None]) == (0.0, 0.0)
+        assert rewards_by_class([""], [0.0], ["", "1"]) == (0.0, 0.0)
 
     def test_kind_and_tolerance(self) -> None:
-        assert rewards_against("yes", ["y", "n"], kind="yesno") == (1.0, 0.0)
-        assert rewards_against("100", ["101", "103"], rtol=0.01) == (1.0, 0.0)
+        assert rewards_by_class(["yes"], [1.0], ["y", "n"], kind="yesno") == (1.0, 0.0)
+        assert rewards_by_class(["100"], [1.0], ["101", "103"], rtol=0.01) == (1.0, 0.0)

@@ -27,6 +27,10 @@ class Options:
         teacher_classes: classes of a teacher's answers, numbered as the ballot's ("dual").
         checker: says whether a label may be rewarded ("veto").
         alpha: scale of the residual reward of a vetoed majority ("veto").
+        threshold: utility from which two answers agree ("mbr").
+        guards: whether contradictions and omissions lower the utility ("mbr").
+        embed: takes texts, returns a unit vector for each ("mbr").
+        embed_weight: weight of the cosine of these vectors ("mbr"); None: the default.
     """
 
     weights: tuple[float, ...] = ()
@@ -39,6 +43,10 @@ class Options:
     teacher_classes: tuple[int | None, ...] = ()
     checker: Callable[[str], bool] | None = None
     alpha: float = 1.0
+    threshold: float = 0.5
+    guards: bool = True
+    embed: Callable[[list[str]], Sequence[Sequence[float]]] | None = None
+    embed_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,7 @@ class Ballot:
 
     def names(self) -> list[str]:
         """Representative answer of each class, independent of the order of the answers."""
-        members: list[Counter[str]] = [Counter() for _ in self.counts()]
-        for answer, number in zip(self.answers, self.classes, strict=True):
-            if answer is not None and number is not None:
-                members[number][answer] += 1
-        return [representative(strings) for strings in members]
+        return representatives(self.answers, self.classes)
 
     def elect(self, scores: Sequence[float]) -> Election:
         """The class with the largest positive score; `scores` has one entry per class.
@@ -136,6 +140,15 @@ def tally(classes: Sequence[int | None]) -> list[int]:
     for number in voting:
         counts[number] += 1
     return counts
+
+
+def representatives(answers: Sequence[str | None], classes: Sequence[int | None]) -> list[str]:
+    """The representative answer of each class, by class number."""
+    members: list[Counter[str]] = [Counter() for _ in tally(classes)]
+    for answer, number in zip(answers, classes, strict=True):
+        if answer is not None and number is not None:
+            members[number][answer] += 1
+    return [representative(strings) for strings in members]
 
 
 def representative(strings: Counter[str]) -> str:

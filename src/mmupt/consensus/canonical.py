@@ -5,7 +5,9 @@ and each distinct string is read once. A key never depends on the other answers 
 
 What an answer is read as, in this order (kind "auto"): date or time, yes/no, choice, quantity,
 compound (set, tuple, interval, ...), expression, text. The decisions stand in the modules: `units`,
-`structures`, `choices`, `calendar`, `numerals`, `text`.
+`structures`, `choices`, `calendar`, `numerals`, `text`. LaTeX that none of them reads, and
+expressions whose value they do not know, go to the reader of last resort (`symbolic`), whose worker
+goes through the same order with sympy behind it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from math import gcd
 from mmupt.consensus import algebra, calendar, choices, text
 from mmupt.consensus.algebra import TooLargeError, UnreadableError
 from mmupt.consensus.expressions import expression
-from mmupt.consensus.parts import Key, numeric_key
+from mmupt.consensus.parts import Key, Reader, numeric_key
 from mmupt.consensus.quantities import quantity
 from mmupt.consensus.structures import structure
+from mmupt.consensus.symbolic import opaque, symbolic
 from mmupt.consensus.writing import delatex, plain
 from mmupt.errors import ConfigError
 
@@ -87,12 +90,12 @@ def _ratio(numerator: int, denominator: int) -> Key:
 
 
 def _auto(answer: str) -> Key | None:
-    return _value(_clean(answer), 0) or _text(answer)
+    return _meaning(_clean(answer)) or _text(answer)
 
 
 def _number(answer: str) -> Key | None:
     clean = _clean(answer)
-    key = _value(clean, 0)
+    key = _meaning(clean)
     if key is not None and key[0] not in ("choice", "bool", "text"):
         return key
     return _last_number(clean)
@@ -166,8 +169,30 @@ def _clean(answer: str) -> str:
     return clean
 
 
-def _value(clean: str, depth: int) -> Key | None:
-    """The key of whatever is more than text, else None."""
+def _meaning(clean: str) -> Key | None:
+    """The key of whatever is more than text, by its mathematical value where that takes sympy."""
+    key = value(clean)
+    if key is None:
+        return symbolic(clean) if "\\" in clean else None
+    if not opaque(key):
+        return key
+    try:
+        return symbolic(clean) or key
+    except TooLargeError:
+        return key  # equal to what is built alike, as without the reader of last resort
+
+
+def value(clean: str, last_resort: Reader | None = None, depth: int = 0) -> Key | None:
+    """The key of whatever is more than text, else None.
+
+    Args:
+        clean: a cleaned answer, or a part of one.
+        last_resort: reads what the house cannot read or compute (in the worker of `symbolic`).
+        depth: how many compounds the part stands in.
+
+    Raises:
+        TooLargeError: a number beyond the bounds.
+    """
     if (when := calendar.moment(clean)) is not None:
         return numeric_key(algebra.number(int(str(when[1])))) if when[0] == "year" else when
     if not clean or depth > _MAX_NESTING or _CODE.fullmatch(clean):
@@ -177,11 +202,22 @@ def _value(clean: str, depth: int) -> Key | None:
         return "bool", boolean
     if (label := choices.letter(clean)) is not None:
         return "choice", label
+    key = _house(clean, last_resort, depth)
+    if last_resort is None or not ("\\" in clean if key is None else opaque(key)):
+        return key
+    if key is not None and (key[0] not in ("alg", "equation") or (key[0] == "alg" and key[2])):
+        return key  # a compound of parts that were read already, or a measure with its unit
+    return last_resort(clean) or key
+
+
+def _house(clean: str, last_resort: Reader | None, depth: int) -> Key | None:
+    """A quantity, a compound or an expression."""
     if (found := quantity(clean)) is not None:
         return numeric_key(found.value, found.dimensions)
     if clean in ("∞", "+∞", "-∞"):
         return (clean.lstrip("+"),)
-    if (compound := structure(clean, lambda part: _value(part.strip(), depth + 1))) is not None:
+    compound = structure(clean, lambda part: value(part.strip(), last_resort, depth + 1))
+    if compound is not None:
         return compound
     try:
         return numeric_key(expression(clean))

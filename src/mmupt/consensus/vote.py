@@ -13,6 +13,7 @@ from mmupt.consensus.strategies.dual import dual
 from mmupt.consensus.strategies.frequency import frequency
 from mmupt.consensus.strategies.harmony import harmony
 from mmupt.consensus.strategies.majority import majority
+from mmupt.consensus.strategies.mbr import mbr
 from mmupt.consensus.strategies.prior import prior_corrected
 from mmupt.consensus.strategies.restrain import restrain
 from mmupt.consensus.strategies.veto import veto
@@ -41,6 +42,7 @@ STRATEGIES: Mapping[str, Entry] = {
     "prior": Entry(prior_corrected, needs=frozenset({"prior"}), takes=frozenset({"prior_floor"})),
     "dual": Entry(dual, needs=frozenset({"teacher_answers"})),
     "veto": Entry(veto, needs=frozenset({"checker"}), takes=frozenset({"alpha"})),
+    "mbr": Entry(mbr, takes=frozenset({"threshold", "guards", "embed", "embed_weight"})),
 }
 COMMON = frozenset({"kind", "rtol", "tie", "min_share"})
 TIES = ("abstain", "first-class-by-key")
@@ -59,9 +61,9 @@ def vote(answers: Sequence[str | None], strategy: str = "majority", **options: A
 
     Returns:
         The vote. `label` is the winning class's most frequent string (then shortest, then first by
-        code point), so that it does not depend on the order of the answers; `share` counts the
-        winners over all G, abstentions included; in a tie it is the share of the leading class.
-        Whatever the strategy, an abstention cannot win.
+        code point; with "mbr" its best answer), so that it does not depend on the order of the
+        answers; `share` counts the winners over all G, abstentions included; in a tie it is the
+        share of the leading class. Whatever the strategy, an abstention cannot win.
 
     Raises:
         ConfigError: unknown strategy or option, an option out of range or of the wrong length.
@@ -91,6 +93,10 @@ def vote(answers: Sequence[str | None], strategy: str = "majority", **options: A
             teacher_classes=tuple(together[size:end]),
             checker=options.get("checker"),
             alpha=_number("alpha", options.get("alpha", 1.0), 0.0),
+            threshold=_number("threshold", options.get("threshold", 0.5), 0.0, 1.0),
+            guards=options.get("guards", True),
+            embed=options.get("embed"),
+            embed_weight=options.get("embed_weight"),
         ),
     )
     return entry.strategy(ballot)

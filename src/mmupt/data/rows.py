@@ -20,7 +20,7 @@ from mmupt.types import LabelledSample, Sample
 MARK: Final = "<image>"
 """Stands in a problem for one image."""
 
-_OWN_COLUMNS: Final = frozenset({"id", "problem", "image", "images"})
+_OWN_COLUMNS: Final = frozenset({"id", "problem", "image", "images", "paraphrases"})
 
 # What no reader of a question can see but a model can: control characters other than tab and
 # line ends, lone surrogates, bidirectional overrides, tag characters. Zero-width joiners and marks
@@ -94,6 +94,7 @@ def sample_of(row: Mapping[str, object], entry: Entry, images: ImageFolder) -> S
         images=paths,
         origin=entry.origin,
         meta=_meta(row),
+        paraphrases=_paraphrases(row, len(paths)),
     )
 
 
@@ -135,6 +136,32 @@ def _problem(row: Mapping[str, object]) -> str:
     if not problem.strip():
         raise InputError('"problem" is blank; put the question there')
     return problem
+
+
+def _paraphrases(row: Mapping[str, object], images: int) -> tuple[str, ...]:
+    """Other wordings; like the problem, each has a mark per image or gets them put in front."""
+    value = row.get("paraphrases")
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise InputError(
+            f'"paraphrases" must be a list of texts, found {_found(value)}; put a single one into '
+            "a list"
+        )
+    found = []
+    for number, part in enumerate(value):
+        name = f"paraphrases[{number}]"
+        text = _text(part, name)
+        if not text.strip():
+            raise InputError(f'"{name}" is blank; put a question there, or leave it out')
+        marks = text.count(MARK)
+        if marks not in (0, images):
+            raise InputError(
+                f'"{name}" has {_counted(marks, f"{MARK} mark")}, the problem has {images}; write '
+                "as many, or none to have them put in front"
+            )
+        found.append(text if marks else MARK * images + text)
+    return tuple(found)
 
 
 def _image_texts(row: Mapping[str, object]) -> list[str]:

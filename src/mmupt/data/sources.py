@@ -7,6 +7,8 @@ A file holds one JSON object a row (``.jsonl``: one a line; ``.json``: a list of
                                     the marks are put in front
      "answer": "14",                text or a number, kept as written; labelled data only
      "response": "...",             optional: the whole response to imitate in SFT
+     "paraphrases": ["...", ...],   optional: other wordings of the problem, with as many marks
+                                    as the problem or none; views may ask them (views.paraphrase)
      "id": "a-1"}                   text or integer; default "<file stem>-<line number>",
                                     in .json "<file stem>-<number of the row in the list>"
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmupt.config import Config
+from mmupt.config_votes import MajorityVote
 from mmupt.evaluate.accuracy import Scores
+from mmupt.events import read_events
 from mmupt.pipeline.material import Material
 from mmupt.pipeline.plan import planned_work
 from mmupt.pipeline.stages import Stages
@@ -38,6 +39,8 @@ def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
             )
         )
         stages.evaluate(done[-1])
+        if stages.stopped_by(done[-1]):
+            break  # a later round would start where the guard has just seen harm
     arms: list[str] = []
     if material.truth:
         arms = run_arms(stages, material, after=start)
@@ -71,13 +74,22 @@ def published_recipe(config: Config) -> Config:
     """MM-UPT as published (arXiv 2505.22453), at this run's learning rate and batch.
 
     The policy's own rollouts vote on one view, every majority counts, rewards are divided by the
-    group's deviation; temperature 0.7, top-p 0.99, upper clip 0.3, KL weight 0.01.
+    group's deviation; temperature 0.7, top-p 0.99, upper clip 0.3, KL weight 0.01. Nothing is
+    filtered and nothing watches it.
     """
     return config.model_copy(
         update={
             "consensus": config.consensus.model_copy(
-                update={"teacher": "online", "min_share": 0.0}
+                update={
+                    "teacher": "online",
+                    "strategy": MajorityVote(),
+                    "min_share": 0.0,
+                    "min_margin": 0.0,
+                    "entropy_window": None,
+                    "easiest_fraction": 1.0,
+                }
             ),
+            "guard": config.guard.model_copy(update={"action": "none"}),
             "train": config.train.model_copy(
                 update={
                     "views": 1,
@@ -162,11 +174,7 @@ def _booked(folder: RunFolder) -> dict[str, tuple[int, float]]:
     """Labels used and seconds trained per stage, from the events; repeated steps count once."""
     labels: dict[str, int] = {}
     steps: dict[tuple[str, int], float] = {}
-    for line in folder.events.read_text(encoding="utf-8").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # half a line that a killed run left
+    for event in read_events(folder.events):
         if event["type"] in ("sft_step", "grpo_step"):
             steps[event["stage"], event["step"]] = float(event["seconds"])
         elif event["type"] == "stage_finished":

@@ -5,25 +5,47 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
 
 from mmupt.config import Config
 from mmupt.errors import InputError
 from mmupt.evaluate.accuracy import Scores, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
-from mmupt.events import EventLog
+from mmupt.events import EventLog, read_events
+from mmupt.guard.watch import Outcome
 from mmupt.pipeline.card import model_card
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.runs import RunFolder
-from mmupt.train.grpo import Run, train_label_free, train_supervised
+from mmupt.train.checkpoint import load_state
+from mmupt.train.grpo import AfterStep, Run, train_label_free, train_supervised
 from mmupt.train.sft import run_sft
 from mmupt.types import LabelledSample, Sample
 
 INTERIM_ROWS = 200
 """Held-out rows of the quick greedy evaluation that draws the curve between two stages."""
+
+
+class LabelFree(Protocol):
+    """Trains a policy in place on questions without answers."""
+
+    def __call__(
+        self,
+        policy: Policy,
+        samples: Sequence[Sample],
+        run: Run,
+        *,
+        after_step: AfterStep | None = None,
+    ) -> Outcome | None: ...
+
+
+def candidate_name(stage: str, step: int) -> str:
+    """Name of the scores of a stage after one of its updates, see `Stages.candidates`."""
+    return f"{stage}-step-{step:06d}"
 
 
 @dataclass
@@ -35,12 +57,15 @@ class Stages:
         config: the run's configuration.
         log: events.
         test: held-out rows; empty: nothing is evaluated.
+        candidates: evaluate wholly after every `eval.steps` updates and keep the scores, instead
+            of the quick evaluation for the curves.
     """
 
     folder: RunFolder
     config: Config
     log: EventLog
     test: Sequence[LabelledSample] = ()
+    candidates: bool = False
     _policy: Policy | None = field(default=None, repr=False)
     _stage: str = ""
 
@@ -85,13 +110,14 @@ class Stages:
         stage: str,
         key: int,
         config: Config | None = None,
+        method: LabelFree = train_label_free,
     ) -> str:
         """One round on `samples`, which have no answers."""
         run = self._run(stage, key, config)
         return self._train(
             stage,
             after,
-            lambda p: train_label_free(p, samples, run, after_step=self._interim(p, stage)),
+            lambda p: method(p, samples, run, after_step=self._interim(p, stage)),
             0,
         )
 
@@ -131,12 +157,14 @@ class Stages:
             state_dir=self.folder.state(stage), rollouts_dir=self.folder.rollouts,
         )  # fmt: skip
 
-    def _train(self, stage: str, after: str, work: Callable[[Policy], None], labels: int) -> str:
+    def _train(
+        self, stage: str, after: str, work: Callable[[Policy], Outcome | None], labels: int
+    ) -> str:
         if not self.folder.checkpoint(stage).exists():
             started = time.perf_counter()
             policy = self.policy(after)
             self._stage = f"{stage}, unfinished"  # whatever happens now, this is no longer `after`
-            work(policy)
+            outcome = work(policy)
             card = model_card(stage, self.config, labels)
             save_policy(policy, self.folder.checkpoint(stage), card)
             self._stage = stage
@@ -145,14 +173,24 @@ class Stages:
                 stage=stage,
                 labels_used=labels,
                 seconds=time.perf_counter() - started,
+                **({} if outcome is None else asdict(outcome)),
             )
         shutil.rmtree(self.folder.state(stage), ignore_errors=True)
         return stage
 
-    def _interim(self, policy: Policy, stage: str) -> Callable[[int], None] | None:
+    def stopped_by(self, stage: str) -> tuple[str, ...]:
+        """The guard's rules that ended a finished stage; empty when it ran to its end."""
+        for event in read_events(self.folder.events):
+            if event["type"] == "stage_finished" and event["stage"] == stage:
+                return tuple(event.get("stopped_by", ()))
+        return ()
+
+    def _interim(self, policy: Policy, stage: str) -> AfterStep | None:
         every, rows = self.config.eval.steps, self.test[:INTERIM_ROWS]
         if not every or not rows:
             return None
+        if self.candidates:
+            return self._candidates(policy, stage, every)
 
         def after_step(step: int) -> None:
             if step % every == 0:
@@ -168,6 +206,36 @@ class Stages:
                 self.log.emit("evaluated", stage=stage, step=step, interim=True, metrics=metrics)
 
         return after_step
+
+    def _candidates(self, policy: Policy, stage: str, every: int) -> AfterStep:
+        def after_step(step: int) -> None:
+            if step % every == 0:
+                self._score_candidate(policy, stage, step)
+
+        if self.folder.state(stage).exists():
+            # A step is saved before it is told: killed in between, the run resumes behind it.
+            twin = policy.clone()
+            throwaway = torch.optim.SGD(twin.model.parameters())
+            saved, _ = load_state(self.folder.state(stage), twin.model, throwaway, {})
+            if saved and saved % every == 0:
+                self._score_candidate(twin, stage, saved)
+        return after_step
+
+    def _score_candidate(self, policy: Policy, stage: str, step: int) -> None:
+        path = self.folder.scores(candidate_name(stage, step))
+        if path.exists():
+            return
+
+        def progress(done: int, total: int) -> None:
+            self.log.tell("evaluation_progress", stage=stage, done=done, total=total)
+
+        scores = evaluate(
+            policy, self.test, self.config.eval, self.prompts,
+            seed=self.config.seed, progress=progress,
+        )  # fmt: skip
+        write_scores(path, scores)
+        metrics = scores.metrics()
+        self.log.emit("evaluated", stage=stage, step=step, interim=True, metrics=metrics)
 
 
 LONGEST = 8

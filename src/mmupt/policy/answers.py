@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmupt.consensus.extract import extract
+from mmupt.consensus.reorder import relabelled
 from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
@@ -27,12 +29,26 @@ class Reply:
 def final_answer(completion: Completion, prompt: Prompt, kind: str) -> str | None:
     """The completion's answer in the words of the question as it stands in the data.
 
-    A truncated completion abstains. Where the view shuffled the options, the label is mapped back.
+    A truncated completion abstains. Where the view shuffled the options, labels are mapped back,
+    also several of them and those with a text (`relabelled`); the text of an option, which needs no
+    mapping, is kept or, if the kind reads it as a label, mapped like one.
     """
     if completion.finish is Finish.LENGTH:
         return None
     answer = extract(completion.text, kind=kind, prompt=prompt.problem)
-    return answer if answer is None else prompt.labels.get(answer, answer)
+    if answer is None or not prompt.labels:
+        return answer
+    return _in_json(answer, prompt) if kind == "json" else relabelled(answer, prompt.labels)
+
+
+def _in_json(answer: str, prompt: Prompt) -> str:
+    """`relabelled` for a JSON text, or for a list of labels."""
+    value = json.loads(answer)
+    if isinstance(value, str):
+        return json.dumps(relabelled(value, prompt.labels), ensure_ascii=False)
+    if isinstance(value, list) and all(isinstance(v, str) and v in prompt.labels for v in value):
+        return json.dumps(sorted(prompt.labels[v] for v in value), ensure_ascii=False)
+    return answer
 
 
 def ask(

@@ -1,4 +1,4 @@
-"""From samples on disk to prompts, through the image views. Decoded pictures are kept in memory."""
+"""From samples on disk to prompts, through their views. Decoded pictures are kept in memory."""
 
 from __future__ import annotations
 
@@ -8,32 +8,62 @@ from pathlib import Path
 from PIL import Image
 
 from mmupt.data.images import load_image
-from mmupt.data.views import ViewsConfig, make_view
+from mmupt.data.views import ViewsConfig, load_view_function, make_view
 from mmupt.policy.inputs import Prompt
+from mmupt.policy.questions import make_question
 from mmupt.types import Sample
 
 CACHE_BYTES = 256 * 1024 * 1024
 
 
 class PromptMaker:
-    """Makes prompts of samples; remembers the pictures it read last, up to `CACHE_BYTES`."""
+    """Makes prompts of samples; remembers the pictures it read last, up to `CACHE_BYTES`.
+
+    Args:
+        views: how views differ from a sample.
+        max_pixels: largest picture, in pixels; a larger one is refused.
+        seed: what all views depend on.
+
+    Raises:
+        ConfigError: `views.function` cannot be loaded.
+    """
 
     def __init__(self, views: ViewsConfig, *, max_pixels: int, seed: int) -> None:
+        if views.function is not None:
+            load_view_function(views.function)  # a wrong name ends here, not within the first step
         self.views = views
         self.max_pixels = max_pixels
         self.seed = seed
         self._pictures: OrderedDict[Path, Image.Image] = OrderedDict()
         self._bytes = 0
 
-    def prompt(self, sample: Sample, view: int = 0, *key: int) -> Prompt:
-        """The sample as seen in `view`; random views are the same for the same seed and key."""
+    def prompt(
+        self, sample: Sample, view: int = 0, *key: int, same_question: bool = False
+    ) -> Prompt:
+        """The sample as seen in `view`; random views are the same for the same seed and key.
+
+        Args:
+            sample: a question with its pictures.
+            view: 0 is the sample as it is.
+            key: what the view depends on besides seed and sample: stream, step.
+            same_question: only the pictures differ. For a caller whose target names the labels of
+                the data (SFT), as `Prompt.labels` leads from answers to them and not back.
+
+        Raises:
+            InputError: a picture that cannot be used, or a paraphrase (`make_question`).
+            ConfigError: `views.function` fails.
+        """
+        question = make_question(
+            sample, self.views, 0 if same_question else view, self.seed, sample.id, *key
+        )
         pictures = tuple(
             make_view(
-                self._picture(path, sample.origin), self.views, view, self.seed, sample.id, i, *key
+                self._picture(sample.images[i], sample.origin), self.views, view,
+                self.seed, sample.id, i, *key, max_pixels=self.max_pixels,
             )
-            for i, path in enumerate(sample.images)
-        )
-        return Prompt(sample.problem, pictures, sample.origin)
+            for i in question.images
+        )  # fmt: skip
+        return Prompt(question.problem, pictures, sample.origin, question.labels)
 
     def _picture(self, path: Path, origin: str) -> Image.Image:
         if path in self._pictures:

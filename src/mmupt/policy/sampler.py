@@ -6,6 +6,7 @@ not on the batch it was sampled in (up to the floating-point noise of the logits
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,23 +63,31 @@ def truncate(probs_RV: torch.Tensor, top_p: float, top_k: int) -> torch.Tensor:
 
 def pick(
     logits_RV: torch.Tensor, uniform_R: torch.Tensor, params: SamplingParams
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Next token of each row (R,) and its log-probability (R,) at the sampling temperature.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Next token of each row, its log-probability and the row's self-certainty, each (R,).
 
-    The log-probability is that of the whole tempered distribution, before top-p and top-k, as the
-    training forward computes it. Greedy tokens are scored at temperature 1.
+    Both are of the whole tempered distribution, before top-p and top-k, as the training forward
+    computes it; greedy tokens are scored at temperature 1. Self-certainty (arXiv 2502.18581) is
+
+        KL(uniform || pi) = -1/V sum_j log pi_j - log V
     """
     logits_RV = logits_RV.float()
     if params.temperature == 0:
         token_R = logits_RV.argmax(-1)
-        return token_R, logits_RV.log_softmax(-1).gather(-1, token_R[:, None])[:, 0]
+        logps_RV = logits_RV.log_softmax(-1)
+        return token_R, logps_RV.gather(-1, token_R[:, None])[:, 0], certainty(logps_RV)
     logps_RV = (logits_RV / params.temperature).log_softmax(-1)
     probs_RV = truncate(logps_RV.exp(), params.top_p, params.top_k)
     cdf_RV = probs_RV.double().cumsum(-1)
     target_R = uniform_R.to(cdf_RV) * cdf_RV[:, -1]
     token_R = torch.searchsorted(cdf_RV, target_R[:, None], right=True)[:, 0]
     token_R = token_R.clamp(max=logits_RV.shape[-1] - 1)
-    return token_R, logps_RV.gather(-1, token_R[:, None])[:, 0]
+    return token_R, logps_RV.gather(-1, token_R[:, None])[:, 0], certainty(logps_RV)
+
+
+def certainty(logps_RV: torch.Tensor) -> torch.Tensor:
+    """KL(uniform || pi) of each row in nats, (R,); see `pick`."""
+    return -logps_RV.mean(-1) - math.log(logps_RV.shape[-1])
 
 
 def sample(
@@ -117,6 +126,7 @@ def decode(
     limit = params.max_completion_length
     tokens = torch.full((rows, limit), policy.pad_id, dtype=torch.long, device=device)
     logprobs = torch.zeros((rows, limit), device=device)
+    certainties = torch.zeros(rows, device=device)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     stopped = torch.zeros(rows, dtype=torch.bool, device=device)
     stops = torch.tensor(policy.stop_ids, device=device)
@@ -124,11 +134,12 @@ def decode(
     logits, mask = prefix.logits_BV, prefix.mask_BL
     for step in range(limit):
         uniform = torch.from_numpy(row_uniforms(seeds[alive.cpu().numpy()], step)).to(device)
-        token, logprob = pick(logits, uniform, params)
+        token, logprob, sure = pick(logits, uniform, params)
         running = ~stopped[alive]
         target = alive[running]
         tokens[target, step] = token[running]
         logprobs[target, step] = logprob[running]
+        certainties[target] += sure[running]
         lengths[target] += 1
         stopped[target] = torch.isin(token[running], stops)
         running = ~stopped[alive]
@@ -140,7 +151,8 @@ def decode(
             prefix, alive, token, mask = prefix.select(keep), alive[keep], token[keep], mask[keep]
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         logits = extend(policy, prefix, token[:, None], mask, prefix.next_B + step)[:, -1]
-    return _collect(policy, repeats, tokens, logprobs, lengths, stopped)
+    certainties /= lengths.clamp(min=1)
+    return _collect(policy, repeats, tokens, logprobs, certainties, lengths, stopped)
 
 
 def _collect(
@@ -148,6 +160,7 @@ def _collect(
     repeats: Sequence[int],
     tokens: torch.Tensor,
     logprobs: torch.Tensor,
+    certainties: torch.Tensor,
     lengths: torch.Tensor,
     stopped: torch.Tensor,
 ) -> list[list[Completion]]:
@@ -160,8 +173,11 @@ def _collect(
             token_ids=row,
             logprobs=tuple(scores[: len(row)]),
             finish=Finish.STOP if done else Finish.LENGTH,
+            self_certainty=sure,
         )
-        for text, row, scores, done in zip(texts, ids, logprob_rows, stopped.tolist(), strict=True)
+        for text, row, scores, sure, done in zip(
+            texts, ids, logprob_rows, certainties.tolist(), stopped.tolist(), strict=True
+        )
     ]
     groups, start = [], 0
     for count in repeats:

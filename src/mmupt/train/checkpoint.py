@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from mmupt.events import jsonable
 
 
 def save_state(
@@ -20,17 +24,24 @@ def save_state(
     step: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    extra: dict[str, nn.Module],
+    extra: Mapping[str, Mapping[str, torch.Tensor]],
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write ``folder/{step}`` whole, then delete the older ones."""
+    """Write ``folder/{step}`` whole, then delete the older ones.
+
+    Args:
+        extra: further named tensors, such as a teacher's weights (see `weights`).
+        notes: anything JSON, such as what a guard remembers.
+    """
     temporary = folder / f".tmp-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(_weights(model), temporary / "model.safetensors")
+    save_file(_contiguous(weights(model)), temporary / "model.safetensors")
     save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
-    for name, module in extra.items():
-        save_file(_weights(module), temporary / f"{name}.safetensors")
-    (temporary / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+    for name, tensors in extra.items():
+        save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
+    state = jsonable({"step": step, "notes": notes or {}})
+    (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
     final = folder / f"{step:06d}"
     shutil.rmtree(final, ignore_errors=True)
     temporary.replace(final)
@@ -40,16 +51,23 @@ def save_state(
 
 
 def load_state(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, extra: dict[str, nn.Module]
-) -> int:
-    """Restore the newest point in `folder`; returns its step, 0 where there is none."""
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    extra: Mapping[str, dict[str, torch.Tensor]],
+) -> tuple[int, dict[str, Any]]:
+    """Restore the newest point in `folder`, the tensors in place.
+
+    Returns:
+        Its step and its notes; 0 and none where there is no point.
+    """
     points = sorted(p for p in folder.glob("[0-9]*") if (p / "state.json").is_file())
     if not points:
-        return 0
+        return 0, {}
     point = points[-1]
-    _restore(model, point / "model.safetensors")
-    for name, module in extra.items():
-        _restore(module, point / f"{name}.safetensors")
+    _restore(weights(model), point / "model.safetensors")
+    for name, tensors in extra.items():
+        _restore(tensors, point / f"{name}.safetensors")
     tensors = load_file(point / "optimizer.safetensors")
     for index, parameter in enumerate(_parameters(optimizer)):
         prefix = f"{index}."
@@ -58,16 +76,21 @@ def load_state(
             optimizer.state[parameter] = {
                 k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
             }
-    return int(json.loads((point / "state.json").read_text(encoding="utf-8"))["step"])
+    state = json.loads((point / "state.json").read_text(encoding="utf-8"))
+    return int(state["step"]), dict(state["notes"])
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Parameters, tied ones once."""
-    return {name: p.detach().contiguous() for name, p in model.named_parameters()}
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+def _contiguous(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -78,8 +101,11 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
     }
 
 
-def _restore(model: nn.Module, path: Path) -> None:
-    tensors = load_file(path)
+def _restore(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Copy what the file holds into `tensors`; what is missing there is added."""
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[name])
+        for name, saved in load_file(path).items():
+            if name in tensors:
+                tensors[name].copy_(saved)
+            else:
+                tensors[name] = saved

@@ -23,22 +23,26 @@ import numpy as np
 import torch
 
 from mmupt.config import Config
-from mmupt.consensus.reward import rewards_against
 from mmupt.events import EventLog
+from mmupt.guard.probe import Probe, choose_samples
+from mmupt.guard.rules import Finding
+from mmupt.guard.watch import Guard, Outcome
+from mmupt.policy.answers import Reply
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
-from mmupt.train.advantage import group_advantages
-from mmupt.train.checkpoint import load_state, save_state
+from mmupt.train.advantage import batch_std, group_advantages
+from mmupt.train.checkpoint import load_state, save_state, weights
 from mmupt.train.labels import (
     Label,
     Labeller,
     TeacherVotes,
     TrueLabels,
     label_by_vote,
+    reward_answers,
 )
 from mmupt.train.optim import freeze_vision, lr_factor, make_optimizer, set_learning_rate
 from mmupt.train.records import write_rollouts
-from mmupt.train.rollout import Group, roll_out
+from mmupt.train.rollout import STUDENT_STREAM, Group, roll_out
 from mmupt.train.sft import batch_indices
 from mmupt.train.update import ScoredGroup, UpdateStats, update
 from mmupt.types import LabelledSample, Sample
@@ -88,14 +92,17 @@ class Judged:
 
 def train_label_free(
     policy: Policy, samples: Sequence[Sample], run: Run, *, after_step: AfterStep | None = None
-) -> None:
-    """One label-free round, in place.
+) -> Outcome:
+    """One label-free round, in place, watched by the guard.
 
     Args:
         policy: trained in place.
         samples: questions without answers.
         run: configuration and places.
         after_step: called with the step number after each update (interim evaluation).
+
+    Returns:
+        How the round ended: to its end or stopped, and with which checkpoint.
     """
     config = run.config
     teacher = policy.clone() if config.consensus.teacher != "online" else None
@@ -105,7 +112,25 @@ def train_label_free(
             teacher, run.prompts, config.consensus, config.train.max_completion_length, run.seed,
             config.train.micro_batch_size,
         )  # fmt: skip
-    _train(policy, samples, run, labeller, teacher, after_step)
+    return _train(policy, samples, run, labeller, teacher, after_step, make_guard(samples, run))
+
+
+def make_guard(samples: Sequence[Sample], run: Run) -> Guard | None:
+    """The guard of a round on `samples`; None where the configuration switches it off."""
+    config = run.config
+    if config.guard.action == "none":
+        return None
+    probe = Probe(
+        samples=choose_samples(samples, config.guard.probe_size, run.seed),
+        maker=run.prompts,
+        config=config.guard,
+        kind=config.consensus.kind,
+        rtol=config.consensus.rtol,
+        max_completion_length=config.train.max_completion_length,
+        batch_size=config.train.micro_batch_size,
+        seed=run.seed,
+    )
+    return Guard(config.guard, probe, run.log, run.stage)
 
 
 def train_supervised(
@@ -113,7 +138,7 @@ def train_supervised(
 ) -> None:
     """GRPO towards true answers: what labels would have bought. Uses the labels it is given."""
     labeller = TrueLabels({row.sample.id: row.answer for row in rows})
-    _train(policy, [row.sample for row in rows], run, labeller, None, after_step)
+    _train(policy, [row.sample for row in rows], run, labeller, None, after_step, None)
 
 
 def _train(
@@ -123,21 +148,33 @@ def _train(
     labeller: Labeller | None,
     teacher: Policy | None,
     after_step: AfterStep | None,
-) -> None:
+    guard: Guard | None,
+) -> Outcome:
     config = run.config.train
     reference = policy.clone() if config.beta else None
     if config.freeze_vision:
         freeze_vision(policy.model)
     optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
-    extra = {"teacher": teacher.model} if teacher and run.config.consensus.teacher == "ema" else {}
-    done = load_state(run.state_dir, policy.model, optimizer, extra)
+    moving = teacher if run.config.consensus.teacher == "ema" else None
+    extra = {} if moving is None else {"teacher": weights(moving.model)}
+    if guard is not None:
+        extra["best"] = guard.best
+    done, notes = load_state(run.state_dir, policy.model, optimizer, extra)
     run.log.emit(
         "run_resumed" if done else "stage_started",
         stage=run.stage,
         step=done,
         total_steps=config.max_steps,
     )
-    for step in range(done + 1, config.max_steps + 1):
+    if guard is not None and done:
+        guard.restore(notes["guard"])
+    elif guard is not None:
+        labels = votes_on(policy, guard.probe.samples, run, labeller)
+        answers = [label.answer if label.kept else None for label in labels]
+        guard.begin(policy, answers, views=config.views, stream=STUDENT_STREAM)
+    step, stopping = done, list[Finding]()
+    while step < config.max_steps and not stopping:
+        step += 1
         started = time.perf_counter()
         rate = config.learning_rate * lr_factor(
             config.lr_scheduler_type, step, config.warmup_steps, config.max_steps
@@ -146,21 +183,35 @@ def _train(
         indices = batch_indices(len(samples), config.prompts_per_step, step, run.seed)
         judged = judge(policy, [samples[i] for i in indices], run, labeller, step)
         stats = update(policy, optimizer, [j.scored for j in judged], config, reference)
-        if extra and teacher is not None:
-            _move_average(teacher, policy, run.config.consensus.ema_decay)
+        if moving is not None:
+            _move_average(moving, policy, run.config.consensus.ema_decay)
         write_rollouts(run.rollouts_dir, run.stage, step, judged)
+        figures = summarise(judged, stats)
         run.log.emit(
             "grpo_step",
             stage=run.stage,
             step=step,
             learning_rate=rate,
-            **summarise(judged, stats),
+            **figures,
             seconds=time.perf_counter() - started,
         )
-        if step % run.config.save_steps == 0 and step < config.max_steps:
-            save_state(run.state_dir, step, policy.model, optimizer, extra)
+        if guard is not None:
+            stopping = guard.after(policy, step, figures["entropy"], config.max_steps)
+        if step % run.config.save_steps == 0 and step < config.max_steps and not stopping:
+            kept = {"guard": guard.state()} if guard is not None else {}
+            save_state(run.state_dir, step, policy.model, optimizer, extra, kept)
         if after_step is not None:
             after_step(step)
+    return guard.finish(policy, step, stopping) if guard is not None else Outcome(step)
+
+
+def votes_on(
+    policy: Policy, samples: Sequence[Sample], run: Run, labeller: Labeller | None
+) -> list[Label]:
+    """What the round's own votes make of samples that are not trained on, as of step 0."""
+    if isinstance(labeller, TeacherVotes) and run.config.consensus.strategy.name != "dual":
+        return labeller.labels(samples, 0)
+    return [judged.label for judged in judge(policy, samples, run, labeller, 0)]
 
 
 def judge(
@@ -172,27 +223,46 @@ def judge(
     the policy's own rollouts vote (online), and a prompt that is not kept gets no reward.
     """
     config = run.config
-    labels = labeller.labels(samples, step) if labeller is not None else None
-    wanted = [labels is None or labels[i].kept for i in range(len(samples))]
-    asked = [s for s, want in zip(samples, wanted, strict=True) if want]
-    groups = roll_out(policy, asked, run.prompts, config.train, seed=run.seed, step=step)
-    in_order = iter(groups)
-    judged = []
-    for i, sample in enumerate(samples):
-        group = next(in_order) if wanted[i] else Group(sample, (), ())
-        answers = group.answers(config.consensus.kind)
-        label = labels[i] if labels is not None else label_by_vote(answers, config.consensus)
-        judged.append(reward(group, label, answers, config))
-    return judged
-
-
-def reward(group: Group, label: Label, answers: tuple[str | None, ...], config: Config) -> Judged:
-    """r_i = [y_i ~ y*] for the answers of a group, and their advantages."""
-    target = label.answer if label.kept else None
     consensus = config.consensus
-    rewards = rewards_against(target, answers, kind=consensus.kind, rtol=consensus.rtol)
-    advantages_G = group_advantages(rewards, config.train.scale_rewards)
-    return Judged(group, label, answers, rewards, ScoredGroup(group, advantages_G))
+    both = consensus.strategy.name == "dual" and isinstance(labeller, TeacherVotes)
+    labels = labeller.labels(samples, step) if labeller is not None and not both else None
+    wanted = [True] * len(samples) if labels is None else [label.trains for label in labels]
+    asked = [s for s, want in zip(samples, wanted, strict=True) if want]
+    in_order = iter(roll_out(policy, asked, run.prompts, config.train, seed=run.seed, step=step))
+    groups = [
+        next(in_order) if want else Group(sample, (), ())
+        for sample, want in zip(samples, wanted, strict=True)
+    ]
+    replies = [group.replies(consensus.kind) for group in groups]
+    if labels is None:
+        teachers = labeller.replies(samples, step) if isinstance(labeller, TeacherVotes) else ()
+        labels = label_by_vote(replies, samples, consensus, teachers)
+    return reward(groups, labels, replies, config)
+
+
+def reward(
+    groups: Sequence[Group],
+    labels: Sequence[Label],
+    replies: Sequence[Sequence[Reply]],
+    config: Config,
+) -> list[Judged]:
+    """Rewards and advantages of a step's groups; a penalty is taken off the advantages."""
+    answers = [tuple(reply.answer for reply in group) for group in replies]
+    rewards = [
+        reward_answers(label, own, config.consensus)
+        for label, own in zip(labels, answers, strict=True)
+    ]
+    spread = batch_std([r for r, label in zip(rewards, labels, strict=True) if label.kept])
+    return [
+        Judged(
+            group, label, own, got,
+            ScoredGroup(
+                group,
+                group_advantages(got, config.train.scale_rewards, spread) - label.penalty,
+            ),
+        )
+        for group, label, own, got in zip(groups, labels, answers, rewards, strict=True)
+    ]  # fmt: skip
 
 
 def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
@@ -207,6 +277,7 @@ def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
         "loss": stats.loss / max(1, len(stats.grad_norms)),
         "reward_mean": _mean(rewards),
         "reward_std": _mean([float(np.std(j.rewards)) for j in answered]),
+        "reward_best": _mean([max(j.rewards) for j in answered]),
         "vote_share": _mean([label.share for label in labels]),
         "unanimous": _mean([float(not j.scored.teaches) for j in answered]),
         "kept": _mean([float(label.kept) for label in labels]),
@@ -215,7 +286,7 @@ def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
         "abstained": _mean([float(a is None) for j in judged for a in j.answers]),
         "truncated": _mean([float(c.finish == "length") for c in completions]),
         "length": _mean([float(len(c.token_ids)) for c in completions]),
-        "entropy": stats.entropy / tokens,
+        "entropy": stats.entropy / stats.tokens if stats.tokens else float("nan"),
         "kl": stats.kl / tokens,
         "clip_fraction": stats.clipped / tokens,
         "grad_norm": _mean(stats.grad_norms),

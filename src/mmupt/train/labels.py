@@ -6,17 +6,25 @@ gives each a label with the share of the vote behind it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from mmupt.config import ConsensusConfig
+from mmupt.config_votes import VetoVote, WeightedVote
+from mmupt.consensus.checkers import arithmetic_holds, has_unit, in_range
+from mmupt.consensus.filters import Filters, keep
+from mmupt.consensus.reward import rewards_by_class
 from mmupt.consensus.vote import vote
-from mmupt.policy.answers import ask_views
+from mmupt.plugins import load_function
+from mmupt.policy.answers import Reply, ask_views
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.sampler import SamplingParams
-from mmupt.types import Sample, Vote
+from mmupt.types import Completion, Sample, Vote
 
 TEACHER_STREAM = 1
 """Keeps the teacher's random numbers apart from the student's."""
@@ -27,27 +35,128 @@ class Label:
     """What a prompt is trained towards.
 
     Attributes:
-        answer: the label; None where there is none.
-        share: share of all votes behind it, in [0, 1].
-        tied: whether another answer had as many votes.
-        kept: whether the prompt is trained on.
+        vote: label, share, classes and the voters' rewards.
         answers: the answers that were voted on, None for abstentions.
-        classes: their classes.
+        kept: whether the prompt is trained on.
+        penalty: what every completion's advantage loses, whether kept or not; 0 but for strategy
+            "restrain" where there is no consensus.
     """
 
-    answer: str | None
-    share: float
-    tied: bool
-    kept: bool
+    vote: Vote
     answers: tuple[str | None, ...]
-    classes: tuple[int | None, ...]
+    kept: bool
+    penalty: float = 0.0
+
+    @property
+    def answer(self) -> str | None:
+        """The label; None where there is none."""
+        return self.vote.label
+
+    @property
+    def share(self) -> float:
+        """Share of all votes behind the label, in [0, 1]."""
+        return self.vote.share
+
+    @property
+    def trains(self) -> bool:
+        """Whether the prompt's completions are looked at at all."""
+        return self.kept or self.penalty > 0.0
 
 
-def label_by_vote(answers: Sequence[str | None], config: ConsensusConfig) -> Label:
-    """The majority's label; ties and small majorities are not kept."""
-    outcome: Vote = vote(answers, strategy="majority", kind=config.kind, rtol=config.rtol)
-    kept = outcome.label is not None and not outcome.tied and outcome.share >= config.min_share
-    return Label(outcome.label, outcome.share, outcome.tied, kept, tuple(answers), outcome.classes)
+def label_by_vote(
+    groups: Sequence[Sequence[Reply]],
+    samples: Sequence[Sample],
+    config: ConsensusConfig,
+    teachers: Sequence[Sequence[Reply]] = (),
+) -> list[Label]:
+    """The labels of a whole batch: strategies and filters may look at all of it.
+
+    Args:
+        groups: the voters' replies to each sample.
+        samples: the questions, for a user's checker.
+        config: strategy, its options and the filters.
+        teachers: a teacher's replies, for the strategy "dual".
+    """
+    answers = [tuple(reply.answer for reply in group) for group in groups]
+    prior = _shares_of_all(answers) if config.strategy.name == "prior" else {}
+    votes = []
+    for index, group in enumerate(groups):
+        options: dict[str, Any] = strategy_options(config)
+        if isinstance(config.strategy, WeightedVote):
+            options["weights"] = [_weight(r.completion, config.strategy.weights) for r in group]
+        if config.strategy.name == "harmony":
+            options["views"] = [reply.completion.view for reply in group]
+        if config.strategy.name == "prior":
+            options["prior"] = prior
+        if config.strategy.name == "dual":
+            options["teacher_answers"] = [reply.answer for reply in teachers[index]]
+        if isinstance(config.strategy, VetoVote):
+            options["checker"] = partial(accepts, config.strategy, samples[index], group)
+        votes.append(vote(answers[index], config.strategy.name, **options))
+    kept = keep(votes, filters_of(config))
+    return [
+        Label(one, own, _trainable(one, passed, config), _penalty(one, config))
+        for one, own, passed in zip(votes, answers, kept, strict=True)
+    ]
+
+
+def strategy_options(config: ConsensusConfig) -> dict[str, Any]:
+    """The options of `mmupt.vote` that do not depend on the group."""
+    strategy = config.strategy
+    own: dict[str, Any] = {}
+    match strategy.name:
+        case "restrain":
+            own = strategy.model_dump(exclude={"name"})
+        case "prior":
+            own = {"prior_floor": strategy.prior_floor}
+        case "veto":
+            own = {"alpha": strategy.alpha}
+        case "mbr":
+            own = {"threshold": strategy.threshold, "guards": strategy.guards}
+    return {"kind": config.kind, "rtol": config.rtol, **own}
+
+
+def filters_of(config: ConsensusConfig) -> Filters:
+    low, high = config.entropy_window or (0.0, math.inf)
+    return Filters(config.min_share, config.min_margin, low, high, config.easiest_fraction)
+
+
+def reward_answers(
+    label: Label, answers: Sequence[str | None], config: ConsensusConfig
+) -> tuple[float, ...]:
+    """The rewards of answers under a label: 0 for all where it is not kept.
+
+    r_i = reward of the class of y_i in the vote; for a majority [y_i ~ y*] (arXiv 2505.22453). For
+    free text (strategy "mbr") the mean agreement with the voters.
+    """
+    if not label.kept:
+        return (0.0,) * len(answers)
+    if config.strategy.name == "mbr":
+        from mmupt.consensus.freetext import agreement
+
+        own = strategy_options(config)
+        return agreement(answers, label.answers, guards=own["guards"])
+    return rewards_by_class(
+        label.answers, label.vote.rewards, answers, kind=config.kind, rtol=config.rtol
+    )
+
+
+def accepts(strategy: VetoVote, sample: Sample, group: Sequence[Reply], label: str) -> bool:
+    """Whether a majority passes every check that is set."""
+    bounded = strategy.integer or strategy.minimum is not None or strategy.maximum is not None
+    if bounded and not in_range(label, strategy.minimum, strategy.maximum, strategy.integer):
+        return False
+    if strategy.unit is not None and not has_unit(label, strategy.unit):
+        return False
+    behind = [reply.completion.text for reply in group if reply.answer == label]
+    if strategy.arithmetic and not arithmetic_holds(behind):
+        return False
+    if strategy.program is None:
+        return True
+    program: Callable[[str, str, list[str]], object] = load_function(
+        strategy.program, "consensus.strategy.program"
+    )
+    return bool(program(label, sample.problem, behind))
 
 
 class Labeller(Protocol):
@@ -58,7 +167,7 @@ class Labeller(Protocol):
 
 @dataclass
 class TeacherVotes:
-    """A teacher answers every view of a picture; the majority of its answers is the label."""
+    """A teacher answers every view of a picture; the vote of its answers is the label."""
 
     teacher: Policy
     prompts: PromptMaker
@@ -67,9 +176,10 @@ class TeacherVotes:
     seed: int
     batch_size: int
 
-    def labels(self, samples: Sequence[Sample], step: int) -> list[Label]:
+    def replies(self, samples: Sequence[Sample], step: int) -> list[list[Reply]]:
+        """The teacher's replies, view by view."""
         config = self.config
-        replies = ask_views(
+        return ask_views(
             self.teacher,
             samples,
             self.prompts,
@@ -83,7 +193,9 @@ class TeacherVotes:
             kind=config.kind,
             batch_size=self.batch_size,
         )
-        return [label_by_vote([reply.answer for reply in group], config) for group in replies]
+
+    def labels(self, samples: Sequence[Sample], step: int) -> list[Label]:
+        return label_by_vote(self.replies(samples, step), samples, self.config)
 
 
 @dataclass
@@ -94,7 +206,30 @@ class TrueLabels:
 
     def labels(self, samples: Sequence[Sample], step: int) -> list[Label]:
         del step
-        return [
-            Label(self.answers[s.id], 1.0, False, True, (self.answers[s.id],), (0,))
-            for s in samples
-        ]
+        truths = [self.answers[s.id] for s in samples]
+        return [Label(Vote(t, 1.0, False, (0,), (1.0,)), (t,), True) for t in truths]
+
+
+def _trainable(one: Vote, passed: bool, config: ConsensusConfig) -> bool:
+    """A vetoed majority has no label and still teaches: its residual rewards sum to zero."""
+    return passed or (config.strategy.name == "veto" and one.label is None and any(one.rewards))
+
+
+def _penalty(one: Vote, config: ConsensusConfig) -> float:
+    """RESTRAIN's negative advantage where there is no consensus (arXiv 2510.02172)."""
+    lost = config.strategy.name == "restrain" and one.label is None and any(one.rewards)
+    return -min(one.rewards) if lost else 0.0
+
+
+def _weight(completion: Completion, kind: str) -> float:
+    if kind == "self-certainty":
+        return max(0.0, completion.self_certainty)
+    count = len(completion.logprobs)
+    return math.exp(math.fsum(completion.logprobs) / count) if count else 0.0
+
+
+def _shares_of_all(answers: Sequence[Sequence[str | None]]) -> dict[str, float]:
+    """Share of each written answer among all votes of the batch, abstentions included."""
+    counts = Counter(a for group in answers for a in group if a)
+    total = sum(map(len, answers))
+    return {answer: count / total for answer, count in counts.items()}

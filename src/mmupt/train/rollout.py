@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmupt.config import TrainConfig
-from mmupt.policy.answers import final_answer
+from mmupt.policy.answers import Reply, final_answer
 from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
@@ -34,9 +34,11 @@ class Group:
     def per_view(self) -> int:
         return len(self.completions) // len(self.prompts)
 
-    def answers(self, kind: str) -> tuple[str | None, ...]:
-        """The final answer of each completion, None where it abstains."""
-        return tuple(final_answer(c, self.prompts[c.view], kind) for c in self.completions)
+    def replies(self, kind: str) -> tuple[Reply, ...]:
+        """The completions with their final answers."""
+        return tuple(
+            Reply(c, final_answer(c, self.prompts[c.view], kind)) for c in self.completions
+        )
 
 
 def roll_out(

@@ -63,7 +63,7 @@ def run_sft(
     """
     steps = total_steps(len(rows), config)
     optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
-    done = load_state(state_dir, policy.model, optimizer, {})
+    done, _ = load_state(state_dir, policy.model, optimizer, {})
     log.emit("run_resumed" if done else "stage_started", stage=stage, step=done, total_steps=steps)
     policy.model.train()
     for step in range(done + 1, steps + 1):
@@ -77,7 +77,8 @@ def run_sft(
         )
         set_learning_rate(optimizer, rate)
         view = 1 if config.augment else 0
-        encoded = encode(policy, [prompts.prompt(r.sample, view, step) for r in batch])
+        shown = [prompts.prompt(r.sample, view, step, same_question=True) for r in batch]
+        encoded = encode(policy, shown)
         targets = token_batch(policy, [target_ids(policy, r) for r in batch])
         logps_NT, _ = completion_logprobs(policy, encoded, [1] * len(batch), targets)
         tokens = float(targets.mask_NT.sum())

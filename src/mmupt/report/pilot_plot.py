@@ -1,0 +1,275 @@
+"""A pilot as a picture: how the votes fell, what the pictures do, and with an audit what is right.
+
+Fills differ by hatching and every bar carries its figure, so that a black and white print can be
+read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mmupt.report import fonts
+from mmupt.report.curves import HAIRLINE, INK, QUIET
+from mmupt.report.files import write_atomically
+from mmupt.report.pilot_table import MARKS, two_places
+from mmupt.report.sheet import Canvas
+from mmupt.report.text import cells, clean, count, words, wrap
+from mmupt.report.values import interval, mapping, number
+
+WIDTH = 1600
+_DPI = 100
+_MARGIN = 52
+_GAP = 96
+_PLOT = 300
+_LINE = 25
+_BLUE, _LIGHT, _PALE = "#1d3f66", "#b9c7d8", "#f3f3f3"
+_MOST_BARS = 20
+"""Different shares up to which each has its own bar; beyond, they are counted in so many bins."""
+
+_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "page": "mmupt vote",
+        "about": "{n} questions, {samples} answers each over {views} views, temperature {t}",
+        "votes": "How the votes fell",
+        "votes_note": "questions by vote share; full bars reach {min_share} and would train",
+        "pictures": "What the pictures do",
+        "pictures_note": "{tested} questions asked again at temperature {t}; kappa {kappa} "
+        "({low} to {high})",
+        "own": "its own\npicture",
+        "other": "another\nquestion's",
+        "blank": "blank\npicture",
+        "agree": "agree with those about its own",
+        "audit": "Whether the majority is right",
+        "audit_note": "accuracy of audited labels by vote share; exact 95% intervals",
+        "no_pictures": "No pictures to test.",
+        "no_audit": "Not audited: give some true answers with --audit.",
+        "kept": "kept",
+        "always": "always the same answer",
+        "right_of": "{right}/{n}",
+        "share_axis": "vote share",
+        "questions_axis": "questions",
+    },
+    "ja": {
+        "page": "mmupt vote",
+        "about": "{n} 問、各 {samples} 回答({views} ビュー)、温度 {t}",
+        "votes": "票の分布",
+        "votes_note": "得票率ごとの質問数。塗りつぶしは {min_share} 以上で学習に使われる分",
+        "pictures": "画像の役割",
+        "pictures_note": "{tested} 問を温度 {t} で再質問。カッパ {kappa}({low}〜{high})",
+        "own": "本来の\n画像",
+        "other": "別の質問の\n画像",
+        "blank": "空白の\n画像",
+        "agree": "本来の画像への回答との一致",
+        "audit": "多数決は正しいか",
+        "audit_note": "確認済みラベルの得票率別の正解率(正確な95%区間)",
+        "no_pictures": "検査できる画像がありません。",
+        "no_audit": "監査なし:--audit で正解を与えてください。",
+        "kept": "採用",
+        "always": "常に同じ答え",
+        "right_of": "{right}/{n}",
+        "share_axis": "得票率",
+        "questions_axis": "質問数",
+    },
+}
+
+
+def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") -> None:
+    """Three diagrams above the reasons.
+
+    Japanese only where a Japanese font is installed, as in `summary.png` of a run.
+
+    Args:
+        metrics: the content of the pilot's `metrics.json`.
+        path: where to write; replaced in one go.
+        lang: `en` or `ja`.
+    """
+    words(lang)  # refuses an unknown language
+    if lang == "ja" and fonts.japanese_family() is None:
+        lang = "en"
+    texts = _TEXTS[lang]
+    reasons = [
+        (MARKS.get(str(f["says"]), " "), wrap(clean(str(f[lang]), 600), 172, 3))
+        for f in metrics["findings"]
+    ]
+    top = 190 + _PLOT + 76
+    height = top + _LINE * sum(len(lines) for _, lines in reasons) + _MARGIN
+    with _look():
+        figure = Figure(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+        FigureCanvasAgg(figure)
+        canvas = Canvas(figure, WIDTH, height, fonts.printable)
+        _heading(canvas, metrics, texts)
+        width = (WIDTH - 2 * _MARGIN - 2 * _GAP) / 3
+        for index, draw in enumerate((_votes, _pictures, _audit)):
+            x = _MARGIN + index * (width + _GAP)
+            axes = figure.add_axes(tuple(canvas.place(x + 34, 190, width - 34, _PLOT)))  # type: ignore[arg-type]
+            draw(axes, canvas, x, metrics, texts)
+        _reasons(canvas, reasons, top)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    write_atomically(path, buffer.getvalue())
+
+
+def _heading(canvas: Canvas, metrics: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+    about = texts["about"].format(
+        n=count(number(metrics["n"])), samples=metrics["samples"], views=metrics["views"],
+        t=f"{number(metrics['temperature']):g}",
+    )  # fmt: skip
+    canvas.text(_MARGIN, 34, f"{texts['page']}  ·  {about}", color=QUIET, fontsize=11)
+    canvas.text(_MARGIN, 58, str(metrics["summary"]), fontsize=17)
+
+
+def _reasons(canvas: Canvas, reasons: list[tuple[str, list[str]]], top: float) -> None:
+    y = top
+    for mark, lines in reasons:
+        canvas.text(_MARGIN, y, mark, fontsize=12, weight="bold")
+        for line in lines:
+            canvas.text(_MARGIN + 22, y, line, fontsize=12)
+            y += _LINE
+
+
+def _votes(
+    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], texts: Mapping[str, str]
+) -> None:
+    least = number(metrics["min_share"])
+    note = texts["votes_note"].format(min_share=f"{least:g}")
+    _title(canvas, x, texts["votes"], note)
+    _frame(axes)
+    bars = _bars({float(share): n for share, n in mapping(metrics["shares"]).items()})
+    width = 0.8 * min((b - a for a, b in zip(bars, list(bars)[1:], strict=False)), default=0.1)
+    for share, n in bars.items():
+        kept = share >= least
+        axes.bar(
+            share, n, width=width, color=_BLUE if kept else "white", edgecolor=_BLUE,
+            hatch=None if kept else "////", linewidth=0.9,
+        )  # fmt: skip
+    axes.axvline(least - width * 0.625, color=INK, linestyle="--", linewidth=1.2)
+    axes.set_xlim(-0.02, 1 + width)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel(texts["share_axis"])
+    axes.set_ylabel(texts["questions_axis"])
+
+
+def _bars(shares: Mapping[float, int]) -> dict[float, int]:
+    """Questions by share, in order; many different shares are counted in bins, by their middle."""
+    if len(shares) <= _MOST_BARS:
+        return dict(sorted(shares.items()))
+    bars: dict[float, int] = {}
+    for share, n in sorted(shares.items()):
+        middle = (min(math.floor(share * _MOST_BARS), _MOST_BARS - 1) + 0.5) / _MOST_BARS
+        bars[middle] = bars.get(middle, 0) + n
+    return bars
+
+
+def _pictures(
+    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], texts: Mapping[str, str]
+) -> None:
+    test = mapping(metrics["pictures"])
+    ends = interval(test["kappa_ci"])
+    note = texts["pictures_note"].format(
+        tested=count(number(test["tested"])), t=f"{number(test['temperature']):g}",
+        kappa=two_places(number(test["kappa"])), low=two_places(ends.low),
+        high=two_places(ends.high),
+    )  # fmt: skip
+    if not number(test["tested"]):
+        _nothing(axes, canvas, x, texts["pictures"], texts["no_pictures"])
+        return
+    _title(canvas, x, texts["pictures"], note)
+    _frame(axes)
+    looks = (("own", _BLUE, None), ("other", "white", "////"), ("blank", _PALE, None))
+    for place, (key, colour, hatch) in enumerate(looks):
+        value = number(test[f"agreement_{key}"])
+        if value != value:
+            continue
+        axes.bar(place, value, width=0.6, color=colour, edgecolor=_BLUE, hatch=hatch, linewidth=0.9)
+        axes.text(place, value + 0.02, f"{value:.0%}", ha="center", va="bottom", color=INK)
+    axes.set_xticks(range(3), [texts[key] for key, _, _ in looks])
+    axes.set_xlim(-0.5, 2.5)
+    axes.set_ylabel(texts["agree"])
+    _percent_axis(axes)
+
+
+def _audit(
+    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], texts: Mapping[str, str]
+) -> None:
+    audit = mapping(metrics.get("audit"))
+    if not audit or not audit["bins"]:
+        _nothing(axes, canvas, x, texts["audit"], texts["no_audit"])
+        return
+    _title(canvas, x, texts["audit"], texts["audit_note"])
+    _frame(axes)
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
+    least = number(metrics["min_share"])
+    axes.axvline(least, color=INK, linestyle="--", linewidth=1.2)
+    always = number(mapping(audit["labelled"])["always"])
+    axes.axhline(always, color=QUIET, linewidth=1, linestyle="-.")
+    axes.text(0.01, always + 0.015, texts["always"], color=QUIET, fontsize=9.5, va="bottom")
+    for one in audit["bins"]:
+        share, value, ends = number(one["share"]), number(one["accuracy"]), interval(one["ci"])
+        axes.errorbar(
+            share, value, yerr=[[value - ends.low], [ends.high - value]], color=_BLUE, marker="o",
+            markersize=7, markeredgecolor="white", capsize=4, linewidth=1.6,
+        )  # fmt: skip
+        right = texts["right_of"].format(right=one["right"], n=one["n"])
+        axes.annotate(
+            right, (share, value), (-8, 0), textcoords="offset points", ha="right", va="center",
+            fontsize=9.5, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
+    axes.set_xlim(-0.03, 1.04)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel(texts["share_axis"])
+    _percent_axis(axes)
+
+
+def _title(canvas: Canvas, x: float, title: str, note: str) -> None:
+    canvas.text(x, 132, title, fontsize=13.5, weight="bold", va="baseline")
+    size = 10 if cells(note) < 66 else 9
+    canvas.text(x, 156, note, color=QUIET, fontsize=size, va="baseline")
+
+
+def _nothing(axes: Axes, canvas: Canvas, x: float, title: str, why: str) -> None:
+    canvas.text(x, 132, title, fontsize=13.5, weight="bold", va="baseline")
+    canvas.text(x, 156, why, color=QUIET, fontsize=11, va="baseline")
+    axes.set_axis_off()
+
+
+def _frame(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(QUIET)
+    axes.grid(axis="y", color=HAIRLINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=INK)
+
+
+def _percent_axis(axes: Axes) -> None:
+    axes.set_ylim(0, 1.06)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    """Settings of the house, whatever the reader's own matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "font.family": fonts.families(),
+                "font.size": 11,
+                "text.color": INK,
+                "axes.labelcolor": INK,
+                "hatch.linewidth": 0.8,
+                "hatch.color": _BLUE,
+            }
+        )
+        yield
