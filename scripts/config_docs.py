@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmupt.config import Config
+from mmupt.config_votes import Strategy
 
 TARGET = Path(__file__).parent.parent / "docs" / "config.md"
+
+STRATEGIES: tuple[Any, ...] = get_args(get_args(Strategy)[0])
+"""The sections that `consensus.strategy` may be."""
 
 STANDARD = {
     "seed": "Seed of everything random.",
@@ -20,7 +24,8 @@ STANDARD = {
     "max_grad_norm": "The gradient is clipped to this norm.",
     "epsilon": "Lower clip of the policy ratio.",
     "loss_type": "How token losses are averaged: `grpo`, `dapo` or `dr_grpo`, as in TRL.",
-    "scale_rewards": "Divide advantages by the group's deviation (`group`) or not (`none`).",
+    "scale_rewards": "Divide advantages by the deviation of the group's rewards (`group`), of all "
+    "rewards of the step (`batch`), or not (`none`).",
 }
 
 
@@ -46,6 +51,24 @@ def render() -> str:
                 "",
                 *table(section, list(section.model_fields)),
             ]
+    lines += [
+        "",
+        "## `consensus.strategy`",
+        "",
+        "A name (`strategy: frequency`) or a section with options "
+        "(`strategy: {name: restrain, sigma: 0.5}`).",
+        "",
+        "| name | what it does |",
+        "|---|---|",
+    ]
+    for strategy in STRATEGIES:
+        about = " ".join((strategy.__doc__ or "").split())
+        lines.append(f"| `{strategy.model_fields['name'].default}` | {about} |")
+    for strategy in STRATEGIES:
+        options = [name for name in strategy.model_fields if name != "name"]
+        if options:
+            lines += ["", f"Options of `{strategy.model_fields['name'].default}`:", ""]
+            lines += table(strategy, options)
     return "\n".join(lines) + "\n"
 
 
@@ -63,6 +86,8 @@ def table(section: Any, names: list[str]) -> list[str]:
         field = section.model_fields[name]
         text = (field.description or STANDARD[name]).replace("\n", " ").replace("|", "\\|")
         default = "none" if field.default is None else field.default
+        if name == "strategy":
+            default = field.default.name
         rows.append(f"| `{name}` | `{default}` | {text} |")
     return rows
 
