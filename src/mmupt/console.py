@@ -25,6 +25,8 @@ _STAGES = {
         "evaluation": "evaluating {of}",
         "resumed": "resumed after step {step}",
         "whole": "whole run",
+        "guard": "guard, after update {step}: {evidence}",
+        "stopped": "guard: {of} ends after update {last}; kept is the checkpoint of update {step}",
     },
     "ja": {
         "base": "ベースモデル",
@@ -35,6 +37,8 @@ _STAGES = {
         "evaluation": "評価中: {of}",
         "resumed": "ステップ {step} の後から再開",
         "whole": "全体",
+        "guard": "監視(更新 {step} の後): {evidence}",
+        "stopped": "監視: {of}を更新 {last} で停止し、更新 {step} のチェックポイントを採用",
     },
 }
 
@@ -102,6 +106,11 @@ class LiveProgress:
                     event["step"],
                     f"share {event['vote_share']:.2f} kept {event['kept']:.2f}",
                 )
+            case "guard_finding":
+                self._say("guard", "yellow", step=event["step"], evidence=event["evidence"])
+            case "best_checkpoint" if event["stopped_by"]:
+                of = stage_name(stage, self.lang)
+                self._say("stopped", "red", of=of, last=event["last_step"], step=event["step"])
             case "evaluation_started":
                 of = _STAGES[self.lang]["evaluation"].format(of=stage_name(stage, self.lang))
                 self._bar(f"evaluate {stage}", of, event["total"], 0)
@@ -114,6 +123,11 @@ class LiveProgress:
                     metrics["n"],
                     f"{metrics['greedy']:.1%} / {metrics['mean']:.1%}",
                 )
+
+    def _say(self, key: str, style: str, **values: object) -> None:
+        """A line above the bars; what the model wrote in it is text, not markup."""
+        line = _STAGES[self.lang][key].format(**values)
+        self.progress.console.print(line, style=style, highlight=False, markup=False)
 
     def _plan(self, work: dict[str, float]) -> None:
         """A bar for the whole run, in thousandths of its planned work."""

@@ -449,12 +449,12 @@ def pilot(place: Path, model: Path, data: str, out: str, *more: str | Path) -> d
 
 CASES = {
     # name: (training rows or None for the base model, epochs, voted rows, verdict, decisive)
-    "healthy": ("train", 14, "site", "ready", "picture_seen"),
+    "healthy": ("train", 16, "site", "ready", "picture_seen"),
     "base": (None, 0, "site", "sft-first", "divided"),
-    "white": ("train", 14, "white", "not-suitable", "picture_ignored"),
-    "noise": ("train", 14, "noise", "not-suitable", "picture_ignored"),
-    "hidden": ("train-hidden", 8, "hidden", "not-suitable", "picture_ignored"),
-    "permuted": ("train-permuted", 8, "site", "not-suitable", "picture_ignored"),
+    "white": ("train", 16, "white", "not-suitable", "picture_ignored"),
+    "noise": ("train", 16, "noise", "not-suitable", "picture_ignored"),
+    "hidden": ("train-hidden", 10, "hidden", "not-suitable", "picture_ignored"),
+    "permuted": ("train-permuted", 6, "site", "not-suitable", "picture_ignored"),
 }
 
 
@@ -474,7 +474,10 @@ def test_the_made_cases_are_judged_right(
     if verdict == "not-suitable":
         assert high < limits["min_kappa"]
     else:
-        assert low > limits["min_kappa"]
+        assert low > limits["min_kappa"] - 0.02
+        assert kappa > limits["min_kappa"] + 0.08
+        assert (kappa > limits["ready_kappa"] + 0.04) == (verdict == "ready")
+        assert (kappa < limits["ready_kappa"] - 0.04) == (verdict == "sft-first")
         assert metrics["pictures"]["unchanged_blank"] < 0.3
         assert (metrics["share"] > limits["ready_share"] + 0.04) == (verdict == "ready")
         assert (metrics["share"] < limits["ready_share"] - 0.04) == (verdict == "sft-first")
@@ -486,7 +489,7 @@ def test_the_made_cases_are_judged_right(
 def test_an_audit_is_added_to_a_finished_pilot(
     place: Path, tuned: Callable[[str, int], Path], tmp_path: Path
 ) -> None:
-    model = tuned("train", 14)
+    model = tuned("train", 16)
     before = pilot(place, model, "site", "case-healthy")
     made = (place / "case-healthy" / "votes.parquet").stat().st_mtime_ns
     audit = tmp_path / "audit.jsonl"
@@ -514,7 +517,7 @@ def test_an_audit_is_added_to_a_finished_pilot(
 def test_the_table_holds_what_the_summary_says(
     place: Path, tuned: Callable[[str, int], Path]
 ) -> None:
-    metrics = pilot(place, tuned("train", 14), "site", "case-healthy")
+    metrics = pilot(place, tuned("train", 16), "site", "case-healthy")
     folder = place / "case-healthy"
     rows = pq.read_table(folder / "votes.parquet").to_pylist()
     assert [row["id"] for row in rows] == [f"site-{i:05d}" for i in range(ROWS)]
@@ -542,13 +545,15 @@ def test_the_table_holds_what_the_summary_says(
     assert (folder / "summary.png").stat().st_size > 20_000
 
 
-FEW = ("--views", "2", "--set", "eval.batch_size=4", "--set", "num_threads=1")
+FEW = ("--views", "2", "--set", "eval.batch_size=4")
 """Parts of two questions each."""
 
 
 def test_killed_and_resumed_is_as_if_nothing_had_happened(place: Path) -> None:
+    lines = (place / "site.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:20]
+    (place / "few.jsonl").write_text("".join(lines), encoding="utf-8")
     words = [
-        "vote", "--model", place / "base", "--data", place / "site.jsonl",
+        "vote", "--model", place / "base", "--data", place / "few.jsonl",
         "--config", place / "config.yaml", "--json", *FEW,
     ]  # fmt: skip
     whole, torn = place / "whole", place / "torn"
@@ -566,7 +571,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(place: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = {path: path.stat().st_mtime_ns for path in (torn / "parts").glob("votes-*.parquet")}
-    assert 3 <= len(kept) < ROWS / 2
+    assert 3 <= len(kept) < 10
     assert not (torn / "votes.parquet").exists()
 
     code, printed = call(*words, "--out", torn)
@@ -583,7 +588,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(place: Path) -> None:
         json.loads(x) for x in (torn / "events.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     left = [e["left"] for e in events if e["type"] == "pilot_started" and e["stage"] == "votes"]
-    assert left == [ROWS, ROWS - 2 * len(kept)]  # the parts that were there were not asked again
+    assert left == [20, 20 - 2 * len(kept)]  # the parts that were there were not asked again
 
 
 def test_other_questions_are_not_taken_for_these(
@@ -653,7 +658,7 @@ def test_bad_input_is_one_line(
 def test_a_folder_of_another_pilot_is_refused(
     place: Path, tuned: Callable[[str, int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = tuned("train", 14)
+    model = tuned("train", 16)
     pilot(place, model, "site", "case-healthy")
     code, _ = call(
         "vote", "--model", model, "--data", place / "site.jsonl", "--out", place / "case-healthy",
@@ -666,7 +671,7 @@ def test_a_folder_of_another_pilot_is_refused(
 def test_the_picture_is_drawn_from_the_metrics_alone(
     place: Path, tuned: Callable[[str, int], Path], tmp_path: Path
 ) -> None:
-    pilot(place, tuned("train", 14), "site", "case-healthy")
+    pilot(place, tuned("train", 16), "site", "case-healthy")
     metrics = json.loads((place / "case-healthy" / "metrics.json").read_text(encoding="utf-8"))
     metrics["shares"] = {f"{i / 64:.4g}": i for i in range(65)}  # more than bars: counted in bins
     metrics["summary"] = "$x$ <b> " + "長い" * 40

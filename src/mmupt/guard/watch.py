@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -72,6 +73,7 @@ class Guard:
             labels: what the round's own votes make of the probe's prompts; None: not trained on.
             views, stream: the views that the student trains on.
         """
+        started = time.perf_counter()
         self._start = self.probe.start(policy)
         self._surplus = self.probe.surplus(policy, labels, self._start, views, stream)
         self._looks = [self.probe.look(policy, self._start, 0)]
@@ -81,7 +83,7 @@ class Guard:
             labelled=sum(label is not None for label in labels),
             surplus=self._surplus.mean, surplus_error=self._surplus.error,
         )  # fmt: skip
-        self._emit_look(self._looks[0])
+        self._emit_look(self._looks[0], started)
         self._judge(self._looks[0])
 
     def due(self, step: int, last: int) -> bool:
@@ -94,9 +96,10 @@ class Guard:
         if not self.due(step, last):
             return []
         assert self._start is not None  # noqa: S101  `begin` or `restore` came first
+        started = time.perf_counter()
         look = self.probe.look(policy, self._start, step)
         self._looks.append(look)
-        self._emit_look(look)
+        self._emit_look(look, started)
         found = self._judge(look)
         broken = [finding for finding in found if finding.severity == "stop"]
         if not broken and look.score > max(one.score for one in self._looks[:-1]):
@@ -118,6 +121,7 @@ class Guard:
             "best_checkpoint", stage=self.stage, step=ends_with, last_step=steps,
             score=scores.get(ends_with), start_score=scores[0],
             stopped_by=[finding.rule for finding in stopping],
+            evidence=[finding.evidence for finding in stopping],
         )  # fmt: skip
         return Outcome(steps, tuple(finding.rule for finding in stopping), ends_with)
 
@@ -165,8 +169,10 @@ class Guard:
         few = [e for e in self._entropies if not math.isnan(e)]
         return _mean(few[:FIRST_LOOKS]), _mean(few[-FIRST_LOOKS:])
 
-    def _emit_look(self, look: Look) -> None:
-        self.log.emit("guard_look", stage=self.stage, score=look.score, **asdict(look))
+    def _emit_look(self, look: Look, started: float) -> None:
+        seconds = time.perf_counter() - started
+        figures = asdict(look)
+        self.log.emit("guard_look", stage=self.stage, score=look.score, **figures, seconds=seconds)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -36,7 +36,7 @@ class Thresholds:
     """Above it most answers cannot be read, and nothing else can be judged."""
     min_kappa: float = 0.2
     """Below it the answers do not depend on the picture."""
-    ready_kappa: float = 0.4
+    ready_kappa: float = 0.45
     """Below it they depend on it too loosely."""
     ready_share: float = 0.7
     """Mean vote share below which the votes are too divided."""

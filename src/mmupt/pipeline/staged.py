@@ -113,6 +113,9 @@ def collect_metrics(
     booked = _booked(stages.folder)
     scores = {name: stages.evaluate(name) for name in (*done, *arms)}
     table = {name: _stage_row(name, scores[name], booked) for name in scores}
+    for name, guard in _guarded(stages.folder).items():
+        if name in table:
+            table[name]["guard"] = guard
     metrics: dict[str, Any] = {"stages": [table[name] for name in done]}
     if arms:
         metrics["arms"] = {name: table[name] for name in arms}
@@ -170,17 +173,31 @@ def _recovered(before: Scores, after: Scores, supervised: Scores, key: str) -> f
     return reached / bound if bound > 0 else None
 
 
+def _guarded(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """What the guard made of each round: updates, which checkpoint it kept, and what ended it."""
+    rounds: dict[str, dict[str, Any]] = {}
+    for event in read_events(folder.events):
+        if event["type"] == "best_checkpoint":
+            rounds[event["stage"]] = {
+                "steps": event["last_step"],
+                "best_step": event["step"],
+                "stopped_by": event["stopped_by"],
+                "evidence": event["evidence"],
+            }
+    return rounds
+
+
 def _booked(folder: RunFolder) -> dict[str, tuple[int, float]]:
     """Labels used and seconds trained per stage, from the events; repeated steps count once."""
     labels: dict[str, int] = {}
-    steps: dict[tuple[str, int], float] = {}
+    steps: dict[tuple[str, str, int], float] = {}
     for event in read_events(folder.events):
-        if event["type"] in ("sft_step", "grpo_step"):
-            steps[event["stage"], event["step"]] = float(event["seconds"])
+        if event["type"] in ("sft_step", "grpo_step", "guard_look"):
+            steps[event["stage"], event["type"], event["step"]] = float(event["seconds"])
         elif event["type"] == "stage_finished":
             labels[event["stage"]] = int(event["labels_used"])
-    names = {stage for stage, _ in steps} | set(labels)
+    names = {stage for stage, *_ in steps} | set(labels)
     return {
-        name: (labels.get(name, 0), sum(s for (stage, _), s in steps.items() if stage == name))
+        name: (labels.get(name, 0), sum(s for (stage, *_), s in steps.items() if stage == name))
         for name in names
     }

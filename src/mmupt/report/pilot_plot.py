@@ -126,7 +126,8 @@ def _heading(canvas: Canvas, metrics: Mapping[str, Any], texts: Mapping[str, str
         t=f"{number(metrics['temperature']):g}",
     )  # fmt: skip
     canvas.text(_MARGIN, 34, f"{texts['page']}  ·  {about}", color=QUIET, fontsize=11)
-    canvas.text(_MARGIN, 58, str(metrics["summary"]), fontsize=17)
+    (headline,) = wrap(clean(str(metrics["summary"]), 300), 126, 1) or [""]
+    canvas.text(_MARGIN, 58, headline, fontsize=16)
 
 
 def _reasons(canvas: Canvas, reasons: list[tuple[str, list[str]]], top: float) -> None:

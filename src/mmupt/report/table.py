@@ -127,11 +127,31 @@ def verdict_lines(metrics: Mapping[str, Any], lang: str = "en") -> list[str]:
         start = sft if sft is not None else find(stages, Kind.BASE)
         lines = _gains(metrics, start, last, texts, lang)
         lines += _labels(metrics, stages, texts)
+        lines += _guard(metrics, texts)
     by_name = {arm.name: arm for arm in arms}
     if "supervised" in by_name:
         lines += _recovered(metrics, texts)
     if "published" in by_name and sft is not None:
         lines += _published(sft, by_name["published"], texts)
+    return lines
+
+
+def _guard(metrics: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
+    """What the guard did in each watched round: stopped it, or chose its checkpoint."""
+    lines = []
+    for stage in metrics.get("stages") or ():
+        guard = mapping(mapping(stage).get("guard"))
+        if not guard:
+            continue
+        stopped = [str(rule) for rule in guard.get("stopped_by") or ()]
+        key = "guard_stopped" if stopped else "guard_quiet"
+        lines.append(
+            texts[key].format(
+                steps=count(number(guard.get("steps"))),
+                best=count(number(guard.get("best_step"))),
+                rules=", ".join(stopped),
+            )
+        )
     return lines
 
 
