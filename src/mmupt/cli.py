@@ -196,13 +196,15 @@ def train(
     config = _command_config(config_file, settings, seed, model, skip_bad, {"unlabelled": data})
     samples = _samples(config, data)
     _check_new_run(config, out, samples)
+    audited = _labelled(config, config.data.audited) if config.data.audited else ()
     with _single_stage(config, out, "train", as_json) as (stages, result):
-        stage = "base"
+        stages.audited, stage = audited, "base"
         for number in range(1, config.train.rounds + 1):
             stage = stages.label_free(samples, after=stage, stage=f"round-{number}", key=number)
-            if stages.stopped_by(stage):
+            if stages.guarded(stage).get("stopped_by"):
                 break
-        result |= {"labels_used": 0, "rows": len(samples), **_finish(stages, stage)}
+        result |= {"labels_used": 0, "labels_audited": len(audited), "rows": len(samples)}
+        result |= {"guard": stages.guarded(stage), **_finish(stages, stage)}
 
 
 @app.command("eval")
@@ -348,6 +350,7 @@ def _material(config: Config, truth: Path | None) -> Material:
         unlabelled=_samples(config, data.unlabelled),
         test=_labelled(config, data.test)[: config.eval.limit],
         truth=_labelled(config, truth) if truth else (),
+        audited=_labelled(config, data.audited) if data.audited else (),
     )
 
 
@@ -391,11 +394,11 @@ def _single_stage(
     if as_json:
         _print_json(result)
     else:
-        for name, value in result.items():
+        guard = {f"guard {key}": value for key, value in result.get("guard", {}).items()}
+        for name, value in {**result, **guard}.items():
             if isinstance(value, float | int | str):
-                typer.echo(
-                    f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}"
-                )
+                shown = f"{value:.4f}" if isinstance(value, float) else value
+                typer.echo(f"{name:16} {shown}")
 
 
 @contextmanager

@@ -47,6 +47,9 @@ class DataConfig(Section):
     """Rows for the label-free rounds; answers in them are not read."""
     test: Path | None = None
     """Held-out rows with answers for evaluation."""
+    audited: Path | None = None
+    """Rows whose answers people have checked: with them the guard chooses the best checkpoint.
+    Nothing is trained on them."""
     root: Path | None = None
     """Folder that image paths are relative to; None: that of each file."""
     skip_bad: bool = False
@@ -319,6 +322,7 @@ _PATH_KEYS = {
     ("data", "labelled"),
     ("data", "unlabelled"),
     ("data", "test"),
+    ("data", "audited"),
     ("data", "root"),
 }
 

@@ -7,7 +7,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,9 @@ def test_only_a_labelled_sample_holds_an_answer() -> None:
 def test_label_free_training_takes_samples() -> None:
     hints = typing.get_type_hints(train_label_free)
     assert hints["samples"] == Sequence[Sample]
-    assert set(hints) == {"policy", "samples", "run", "after_step", "return"}
+    assert set(hints) == {"policy", "samples", "run", "after_step", "audit", "return"}
+    # People's answers may choose a checkpoint; they come in as one number and no more.
+    assert hints["audit"] == Callable[[Policy], float] | None
     assert (
         typing.get_type_hints(train_supervised)["rows"] == Sequence[LabelledSample]
     )  # the contrast

@@ -12,10 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmupt.config import ConsensusConfig
-from mmupt.pipeline.pilot_pictures import PictureRow, picture_figures, swaps
+from mmupt.pipeline.pilot_pictures import (
+    PictureFigures,
+    PictureRow,
+    picture_figures,
+    swaps,
+)
 from mmupt.pipeline.pilot_rows import agreement_between, entropy, judge
 from mmupt.pipeline.pilot_verdict import Evidence, Thresholds, findings, verdict_of
 from mmupt.pipeline.pilot_words import TEXTS, VERDICTS, Verdict
+from mmupt.stats import Ratio
 from mmupt.types import Sample
 
 CONFIG = ConsensusConfig(min_share=0.5)
@@ -137,13 +143,17 @@ def test_the_picture_test_is_bounded_and_blind_to_order(
     assert math.isnan(figures.kappa.estimate) or figures.kappa.estimate <= 1 + 1e-12
 
 
+UNKNOWN = FRACTION | st.just(math.nan)
+PICTURES = st.builds(
+    PictureFigures, tested=st.integers(0, 200), own=UNKNOWN, other=UNKNOWN, blank=UNKNOWN,
+    kappa=st.tuples(st.floats(-1, 1) | st.just(math.nan), FRACTION | st.just(math.nan)).map(
+        lambda pair: Ratio(pair[0], pair[0] - pair[1], pair[0] + pair[1])
+    ),
+    unchanged_own=UNKNOWN, unchanged_other=UNKNOWN, unchanged_blank=UNKNOWN,
+)  # fmt: skip
 EVIDENCE = st.builds(
     Evidence, n=st.integers(1, 500), pictured=st.integers(0, 500), abstained=FRACTION, truncated=FRACTION,
-    share=FRACTION, kept=FRACTION, min_share=FRACTION, top=FRACTION,
-    pictures=ROWS.map(lambda a: picture_figures(
-        [PictureRow(str(i), "d", tuple(x), tuple(y), tuple(z), 0) for i, (x, y, z) in enumerate(a)],
-        {str(i): "1" for i in range(len(a))}, CONFIG,
-    )),
+    share=FRACTION, kept=FRACTION, min_share=FRACTION, top=FRACTION, pictures=PICTURES,
     unanimous=FRACTION, views=st.integers(1, 8), per_view=st.integers(1, 4), temperature=FRACTION,
 )  # fmt: skip
 

@@ -28,7 +28,7 @@ from mmupt.guard.signals import (
     support,
     surplus,
 )
-from mmupt.guard.watch import Outcome
+from mmupt.guard.watch import Audit, Outcome
 from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.train import grpo
@@ -197,6 +197,7 @@ def a_round(
     out: Path,
     steps: int = 4,
     save_steps: int = 2,
+    audit: Audit | None = None,
     **guard: object,
 ) -> tuple[Policy, Outcome, list[dict[str, object]]]:
     config = tiny.round_config("ema", save_steps=save_steps, max_steps=steps)
@@ -209,7 +210,7 @@ def a_round(
         log=EventLog(out / "events.jsonl"), stage="round-1", key=1, state_dir=out / "state",
         rollouts_dir=out / "rollouts",
     )  # fmt: skip
-    outcome = train_label_free(policy, samples, run)
+    outcome = train_label_free(policy, samples, run, audit=audit)
     return policy, outcome, list(read_events(out / "events.jsonl"))
 
 
@@ -292,8 +293,27 @@ def test_a_killed_round_resumes_with_what_the_guard_knew(
     last = {e["step"]: e for e in both if e["type"] == "guard_look"}
     for event in events:
         if event["type"] == "guard_look":
-            same = {k: v for k, v in last[event["step"]].items() if k != "time"}
-            assert json.dumps(same) == json.dumps({k: v for k, v in event.items() if k != "time"})
+            timed = ("time", "seconds")
+            same = {k: v for k, v in last[event["step"]].items() if k not in timed}
+            assert json.dumps(same) == json.dumps(
+                {k: v for k, v in event.items() if k not in timed}
+            )
+
+
+def test_audited_rows_choose_the_checkpoint(
+    talker: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    """Made-up accuracies that peak after update 2: its weights come back, whatever the score."""
+    accuracies = iter([0.1, 0.2, 0.9, 0.3, 0.4])
+    policy, outcome, events = a_round(
+        talker, samples, tmp_path / "audited", audit=lambda _: next(accuracies),
+        action="warn", load_best_model_at_end=True,
+    )  # fmt: skip
+    assert outcome.best_step == 2
+    audited = {e["step"]: e["audited"] for e in events if e["type"] == "guard_look"}
+    assert audited == {0: 0.1, 1: 0.2, 2: 0.9, 3: 0.3, 4: 0.4}
+    two, *_ = a_round(talker, samples, tmp_path / "two", steps=2, action="none")
+    assert tiny.same_weights(policy.model, two.model)
 
 
 def test_a_small_pool_is_asked_whole(talker: Path, samples: list[Sample], tmp_path: Path) -> None:

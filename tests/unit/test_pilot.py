@@ -510,7 +510,15 @@ def test_an_audit_is_added_to_a_finished_pilot(
     assert 0 <= figures["ece"] < 0.3
     assert after["verdict"] == "ready"
     assert after["reasons"] == [finding["ja"] for finding in after["findings"]]
-    same = set(before) - {"verdict", "summary", "reasons", "findings", "audit", "labels_used"}
+    same = set(before) - {
+        "verdict",
+        "summary",
+        "summaries",
+        "reasons",
+        "findings",
+        "audit",
+        "labels_used",
+    }
     assert {key: before[key] for key in same} == {key: after[key] for key in same}
 
 
@@ -674,7 +682,7 @@ def test_the_picture_is_drawn_from_the_metrics_alone(
     pilot(place, tuned("train", 16), "site", "case-healthy")
     metrics = json.loads((place / "case-healthy" / "metrics.json").read_text(encoding="utf-8"))
     metrics["shares"] = {f"{i / 64:.4g}": i for i in range(65)}  # more than bars: counted in bins
-    metrics["summary"] = "$x$ <b> " + "長い" * 40
+    metrics["summaries"] = dict.fromkeys(("en", "ja"), "$x$ <b> " + "長い" * 40)
     for lang in ("en", "ja"):
         write_pilot_png(metrics, tmp_path / f"{lang}.png", lang)
         with Image.open(tmp_path / f"{lang}.png") as image:

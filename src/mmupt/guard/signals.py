@@ -81,6 +81,7 @@ class Look:
         length: mean tokens of a reply.
         repetition: mean repeated part of a reply.
         kl: KL(start || policy) per token in nats.
+        audited: greedy accuracy on rows that people have checked; NaN where there are none.
     """
 
     step: int
@@ -100,6 +101,12 @@ class Look:
     length: float
     repetition: float
     kl: float
+    audited: float = math.nan
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the best checkpoint has most of: audited accuracy where known, then the score."""
+        return (0.0 if math.isnan(self.audited) else self.audited, self.score)
 
     @property
     def score(self) -> float:

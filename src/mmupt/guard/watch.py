@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,9 @@ from mmupt.guard.probe import Probe, Start
 from mmupt.guard.rules import Finding, Watched, findings
 from mmupt.guard.signals import Estimate, Look
 from mmupt.policy.model import Policy
+
+Audit = Callable[[Policy], float]
+"""Greedy accuracy on rows that people have checked."""
 
 FIRST_LOOKS = 8
 """So many first updates are each looked at: where a round goes wrong fast, it does so there."""
@@ -49,6 +52,7 @@ class Guard:
         probe: the fixed questions.
         log: every look, finding and decision is an event.
         stage: name of the round, for the events.
+        audit: greedy accuracy of a policy on rows that people have checked, where there are some.
         best: the best weights so far, on the CPU; restored in place when a run resumes.
     """
 
@@ -56,6 +60,7 @@ class Guard:
     probe: Probe
     log: EventLog
     stage: str
+    audit: Audit | None = None
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     best_step: int = 0
     _start: Start | None = None
@@ -76,7 +81,7 @@ class Guard:
         started = time.perf_counter()
         self._start = self.probe.start(policy)
         self._surplus = self.probe.surplus(policy, labels, self._start, views, stream)
-        self._looks = [self.probe.look(policy, self._start, 0)]
+        self._looks = [self._look(policy, self._start, 0)]
         self._keep(policy, 0)
         self.log.emit(
             "guard_started", stage=self.stage, prompts=len(self.probe.samples),
@@ -97,12 +102,15 @@ class Guard:
             return []
         assert self._start is not None  # noqa: S101  `begin` or `restore` came first
         started = time.perf_counter()
-        look = self.probe.look(policy, self._start, step)
+        look = self._look(policy, self._start, step)
         self._looks.append(look)
         self._emit_look(look, started)
         found = self._judge(look)
         broken = [finding for finding in found if finding.severity == "stop"]
-        if not broken and look.score > max(one.score for one in self._looks[:-1]):
+        # People's answers outrank the rules; without them a look that broke one is never the best.
+        if (self.audit is not None or not broken) and look.rank > max(
+            one.rank for one in self._looks[:-1]
+        ):
             self._keep(policy, step)
         return broken if self.config.action in ("stop", "rollback-to-best") else []
 
@@ -143,6 +151,10 @@ class Guard:
         self._entropies = [math.nan if e is None else e for e in state["entropies"]]
         self._surplus = Estimate(**{k: _nan(k, v) for k, v in state["surplus"].items()})
         self.best_step = state["best_step"]
+
+    def _look(self, policy: Policy, start: Start, step: int) -> Look:
+        look = self.probe.look(policy, start, step)
+        return look if self.audit is None else replace(look, audited=self.audit(policy))
 
     def _judge(self, look: Look) -> list[Finding]:
         """The rules that a look breaks, each recorded with what is done about it."""

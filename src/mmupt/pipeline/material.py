@@ -18,9 +18,11 @@ class Material:
         test: held out, for evaluation.
         truth: the unlabelled questions with answers, for the supervised arm alone; with them the
             run also trains the two arms that label-free training is compared with.
+        audited: rows whose answers people have checked, for the choice of checkpoints alone.
     """
 
     labelled: Sequence[LabelledSample]
     unlabelled: Sequence[Sample]
     test: Sequence[LabelledSample]
     truth: Sequence[LabelledSample] = ()
+    audited: Sequence[LabelledSample] = ()

@@ -42,7 +42,7 @@ def pilot_metrics(
         pictured: questions with pictures.
         truth: true answers by id; None without an audit.
         config: of the run.
-        lang: language of `summary` and `reasons`; `findings` holds both.
+        lang: language of `summary` and `reasons`; `summaries` and `findings` hold both.
     """
     consensus = config.consensus
     figures = {row.id: row.figures for row in rows}
@@ -63,6 +63,7 @@ def pilot_metrics(
     return {
         "verdict": str(verdict),
         "summary": VERDICTS[verdict][lang],
+        "summaries": dict(VERDICTS[verdict]),
         "reasons": [finding.text(lang) for finding in found],
         "findings": [
             {"key": f.key, "says": str(f.says), "en": f.text("en"), "ja": f.text("ja")}

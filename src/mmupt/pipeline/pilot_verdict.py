@@ -24,19 +24,22 @@ _GRAVITY = list(Verdict)
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where the rule draws its lines. Calibrated on the embedded task.
+    """Where the rule draws its lines.
 
-    Kappa's two lines are also those of Landis and Koch (1977) between slight, fair and moderate
-    agreement. In trials over ten seeds kappa was at most 0.15 where the pictures do not hold the
-    answer, about 0.33 for a base model that misreads them, and above 0.5 after SFT; the mean vote
-    share was 0.62 for the base model and 0.81 after SFT.
+    Calibrated on the embedded task, 300 questions a pilot, 41 pilots. Kappa was at most 0.13 where
+    the pictures do not hold the answer (models taught permuted or hidden answers; white, noisy and
+    scrawled pictures; three seeds each), 0.31 to 0.40 for the base model that misreads handwriting,
+    and 0.50 to 0.59 after SFT (ten seeds each). The mean vote share was 0.58 to 0.63 for the base
+    model and 0.80 to 0.85 after SFT, but also 0.72 to 0.86 for models taught hidden answers: it
+    tells nothing without kappa. Kappa's two lines are also those of Landis and Koch (1977) between
+    slight, fair and moderate agreement. Other tasks may need others; an audit decides.
     """
 
     max_abstained: float = 0.5
     """Above it most answers cannot be read, and nothing else can be judged."""
     min_kappa: float = 0.2
     """Below it the answers do not depend on the picture."""
-    ready_kappa: float = 0.45
+    ready_kappa: float = 0.4
     """Below it they depend on it too loosely."""
     ready_share: float = 0.7
     """Mean vote share below which the votes are too divided."""
@@ -46,7 +49,7 @@ class Thresholds:
     """From here on one answer, or the question alone, gives nearly all labels."""
     min_label_accuracy: float = 0.6
     """Audited accuracy of the kept labels below which the majority teaches too many mistakes."""
-    min_audited: int = 10
+    min_audited: int = 15
     """Audited labels below which accuracy decides nothing."""
     min_rows: int = 30
     """Questions below which all figures are rough."""

@@ -63,10 +63,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "ja": "どの画像を見せても回答がすべて同じで、画像は使われていません。",
     },
     "picture_ignored": {
-        "en": "The answers hardly depend on the picture: two answers about one picture agree in "
-        "{own}, answers about two different pictures in {other} (kappa {kappa}, at least {min} is "
-        "needed). Either the pictures do not show what is asked, or this model cannot see it.",
-        "ja": "回答は画像にほとんど依存していません。同じ画像への2つの回答の一致は {own}、"
+        "en": "The answers hardly depend on the picture: at temperature 1 two answers about one "
+        "picture agree in {own}, answers about two different pictures in {other} (kappa {kappa}, "
+        "at least {min} is needed). Either the pictures do not show what is asked, or this model "
+        "cannot see it.",
+        "ja": "回答は画像にほとんど依存していません。温度1で同じ画像への2つの回答の一致は {own}、"
         "別々の画像への回答の一致は {other} です(カッパ {kappa}、{min} 以上が必要)。"
         "画像に答えが写っていないか、このモデルには見えていません。",
     },
@@ -77,16 +78,17 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "95%区間の下端 {low} が必要な {min} を下回ります。行を増やして投票してください。",
     },
     "picture_weak": {
-        "en": "The answers depend on the picture, but loosely: two answers about one picture agree "
-        "in {own}, answers about two different pictures in {other} (kappa {kappa}; {ready} is "
-        "wanted).",
-        "ja": "回答は画像に依存していますが、弱い依存です。同じ画像への2つの回答の一致は {own}、"
-        "別々の画像への回答の一致は {other} です(カッパ {kappa}、{ready} 以上が望まれます)。",
+        "en": "The answers depend on the picture, but loosely: at temperature 1 two answers about "
+        "one picture agree in {own}, answers about two different pictures in {other} "
+        "(kappa {kappa}; {ready} is wanted).",
+        "ja": "回答は画像に依存していますが、弱い依存です。温度1で同じ画像への2つの回答の"
+        "一致は {own}、別々の画像への回答の一致は {other} です"
+        "(カッパ {kappa}、{ready} 以上が望まれます)。",
     },
     "picture_seen": {
-        "en": "The answers depend on the picture: two answers about one picture agree in {own}, "
-        "answers about two different pictures in {other} (kappa {kappa}).",
-        "ja": "回答は画像に依存しています。同じ画像への2つの回答の一致は {own}、"
+        "en": "The answers depend on the picture: at temperature 1 two answers about one picture "
+        "agree in {own}, answers about two different pictures in {other} (kappa {kappa}).",
+        "ja": "回答は画像に依存しています。温度1で同じ画像への2つの回答の一致は {own}、"
         "別々の画像への回答の一致は {other} です(カッパ {kappa})。",
     },
     "one_answer": {

@@ -24,7 +24,7 @@ def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
     """Run every stage that is not finished yet and write `metrics.json`. Returns the metrics."""
     started = time.perf_counter()
     config = stages.config
-    stages.test = material.test
+    stages.test, stages.audited = material.test, material.audited
     stages.log.emit("run_planned", work=planned_work(config, material))
     done = ["base"]
     stages.evaluate("base")
@@ -39,7 +39,7 @@ def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
             )
         )
         stages.evaluate(done[-1])
-        if stages.stopped_by(done[-1]):
+        if stages.guarded(done[-1]).get("stopped_by"):
             break  # a later round would start where the guard has just seen harm
     arms: list[str] = []
     if material.truth:
@@ -113,8 +113,8 @@ def collect_metrics(
     booked = _booked(stages.folder)
     scores = {name: stages.evaluate(name) for name in (*done, *arms)}
     table = {name: _stage_row(name, scores[name], booked) for name in scores}
-    for name, guard in _guarded(stages.folder).items():
-        if name in table:
+    for name in table:
+        if guard := stages.guarded(name):
             table[name]["guard"] = guard
     metrics: dict[str, Any] = {"stages": [table[name] for name in done]}
     if arms:
@@ -125,6 +125,7 @@ def collect_metrics(
         }
     metrics["gain"] = _gain(scores[start], scores[done[-1]])
     metrics["labels_used"] = sum(int(table[name]["labels_used"]) for name in done)
+    metrics["labels_audited"] = len(stages.audited)
     metrics |= about(stages.config)
     metrics["seconds"] = sum(float(row["seconds"]) for row in table.values())
     return metrics
@@ -171,20 +172,6 @@ def _recovered(before: Scores, after: Scores, supervised: Scores, key: str) -> f
     bound = float(getattr(supervised, key).mean() - getattr(before, key).mean())
     reached = float(getattr(after, key).mean() - getattr(before, key).mean())
     return reached / bound if bound > 0 else None
-
-
-def _guarded(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """What the guard made of each round: updates, which checkpoint it kept, and what ended it."""
-    rounds: dict[str, dict[str, Any]] = {}
-    for event in read_events(folder.events):
-        if event["type"] == "best_checkpoint":
-            rounds[event["stage"]] = {
-                "steps": event["last_step"],
-                "best_step": event["step"],
-                "stopped_by": event["stopped_by"],
-                "evidence": event["evidence"],
-            }
-    return rounds
 
 
 def _booked(folder: RunFolder) -> dict[str, tuple[int, float]]:

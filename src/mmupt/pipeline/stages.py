@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from mmupt.errors import InputError
 from mmupt.evaluate.accuracy import Scores, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.events import EventLog, read_events
-from mmupt.guard.watch import Outcome
+from mmupt.guard.watch import Audit, Outcome
 from mmupt.pipeline.card import model_card
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy, save_policy
@@ -59,6 +60,8 @@ class Stages:
         test: held-out rows; empty: nothing is evaluated.
         candidates: evaluate wholly after every `eval.steps` updates and keep the scores, instead
             of the quick evaluation for the curves.
+        audited: rows whose answers people have checked; they choose the best checkpoint of a
+            label-free round, and nothing is trained on them.
     """
 
     folder: RunFolder
@@ -66,6 +69,7 @@ class Stages:
     log: EventLog
     test: Sequence[LabelledSample] = ()
     candidates: bool = False
+    audited: Sequence[LabelledSample] = ()
     _policy: Policy | None = field(default=None, repr=False)
     _stage: str = ""
 
@@ -110,14 +114,15 @@ class Stages:
         stage: str,
         key: int,
         config: Config | None = None,
-        method: LabelFree = train_label_free,
+        method: LabelFree | None = None,
     ) -> str:
-        """One round on `samples`, which have no answers."""
+        """One round on `samples`, which have no answers; None: label-free GRPO."""
         run = self._run(stage, key, config)
+        learn: LabelFree = method or partial(train_label_free, audit=self._audit())
         return self._train(
             stage,
             after,
-            lambda p: method(p, samples, run, after_step=self._interim(p, stage)),
+            lambda p: learn(p, samples, run, after_step=self._interim(p, stage)),
             0,
         )
 
@@ -178,12 +183,33 @@ class Stages:
         shutil.rmtree(self.folder.state(stage), ignore_errors=True)
         return stage
 
-    def stopped_by(self, stage: str) -> tuple[str, ...]:
-        """The guard's rules that ended a finished stage; empty when it ran to its end."""
+    def _audit(self) -> Audit | None:
+        """Greedy accuracy on the audited rows, as the guard asks for it."""
+        if not self.audited:
+            return None
+
+        def accuracy(policy: Policy) -> float:
+            scores = evaluate(
+                policy, self.audited, self.config.eval, self.prompts, seed=self.config.seed,
+                sampled=False,
+            )  # fmt: skip
+            return float(scores.greedy.mean())
+
+        return accuracy
+
+    def guarded(self, stage: str) -> dict[str, Any]:
+        """What the guard made of a finished round: its updates, the checkpoint that it kept, and
+        what ended it with the evidence; empty where nothing watched."""
+        found: dict[str, Any] = {}
         for event in read_events(self.folder.events):
-            if event["type"] == "stage_finished" and event["stage"] == stage:
-                return tuple(event.get("stopped_by", ()))
-        return ()
+            if event["type"] == "best_checkpoint" and event["stage"] == stage:
+                found = {
+                    "steps": event["last_step"],
+                    "best_step": event["step"],
+                    "stopped_by": event["stopped_by"],
+                    "evidence": event["evidence"],
+                }
+        return found
 
     def _interim(self, policy: Policy, stage: str) -> AfterStep | None:
         every, rows = self.config.eval.steps, self.test[:INTERIM_ROWS]

@@ -258,7 +258,7 @@ def _label_free(stages: Stages, arm: Arm, material: Material) -> Iterator[tuple[
         )  # fmt: skip
         yield from _points(stages, stage, offset)
         offset += stages.config.train.max_steps
-        if stages.stopped_by(stage):
+        if stages.guarded(stage).get("stopped_by"):
             break  # as `mmupt run` does
 
 

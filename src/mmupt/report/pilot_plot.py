@@ -42,7 +42,7 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "page": "mmupt vote",
         "about": "{n} questions, {samples} answers each over {views} views, temperature {t}",
         "votes": "How the votes fell",
-        "votes_note": "questions by vote share; full bars reach {min_share} and would train",
+        "votes_note": "questions by vote share; filled bars reach {min_share} and would train",
         "pictures": "What the pictures do",
         "pictures_note": "{tested} questions asked again at temperature {t}; kappa {kappa} "
         "({low} to {high})",
@@ -51,11 +51,9 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "blank": "blank\npicture",
         "agree": "agree with those about its own",
         "audit": "Whether the majority is right",
-        "audit_note": "accuracy of audited labels by vote share; exact 95% intervals",
+        "audit_note": "exact 95% intervals; dash-dotted: always the same answer",
         "no_pictures": "No pictures to test.",
         "no_audit": "Not audited: give some true answers with --audit.",
-        "kept": "kept",
-        "always": "always the same answer",
         "right_of": "{right}/{n}",
         "share_axis": "vote share",
         "questions_axis": "questions",
@@ -72,11 +70,9 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "blank": "空白の\n画像",
         "agree": "本来の画像への回答との一致",
         "audit": "多数決は正しいか",
-        "audit_note": "確認済みラベルの得票率別の正解率(正確な95%区間)",
+        "audit_note": "正解率と正確な95%区間。一点鎖線:常に同じ答え",
         "no_pictures": "検査できる画像がありません。",
         "no_audit": "監査なし:--audit で正解を与えてください。",
-        "kept": "採用",
-        "always": "常に同じ答え",
         "right_of": "{right}/{n}",
         "share_axis": "得票率",
         "questions_axis": "質問数",
@@ -108,7 +104,7 @@ def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") ->
         figure = Figure(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
         FigureCanvasAgg(figure)
         canvas = Canvas(figure, WIDTH, height, fonts.printable)
-        _heading(canvas, metrics, texts)
+        _heading(canvas, metrics, lang)
         width = (WIDTH - 2 * _MARGIN - 2 * _GAP) / 3
         for index, draw in enumerate((_votes, _pictures, _audit)):
             x = _MARGIN + index * (width + _GAP)
@@ -120,13 +116,14 @@ def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") ->
     write_atomically(path, buffer.getvalue())
 
 
-def _heading(canvas: Canvas, metrics: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+def _heading(canvas: Canvas, metrics: Mapping[str, Any], lang: str) -> None:
+    texts = _TEXTS[lang]
     about = texts["about"].format(
         n=count(number(metrics["n"])), samples=metrics["samples"], views=metrics["views"],
         t=f"{number(metrics['temperature']):g}",
     )  # fmt: skip
     canvas.text(_MARGIN, 34, f"{texts['page']}  ·  {about}", color=QUIET, fontsize=11)
-    (headline,) = wrap(clean(str(metrics["summary"]), 300), 126, 1) or [""]
+    (headline,) = wrap(clean(str(metrics["summaries"][lang]), 300), 126, 1) or [""]
     canvas.text(_MARGIN, 58, headline, fontsize=16)
 
 
@@ -214,7 +211,6 @@ def _audit(
     axes.axvline(least, color=INK, linestyle="--", linewidth=1.2)
     always = number(mapping(audit["labelled"])["always"])
     axes.axhline(always, color=QUIET, linewidth=1, linestyle="-.")
-    axes.text(0.01, always + 0.015, texts["always"], color=QUIET, fontsize=9.5, va="bottom")
     for one in audit["bins"]:
         share, value, ends = number(one["share"]), number(one["accuracy"]), interval(one["ci"])
         axes.errorbar(
@@ -223,13 +219,13 @@ def _audit(
         )  # fmt: skip
         right = texts["right_of"].format(right=one["right"], n=one["n"])
         axes.annotate(
-            right, (share, value), (-8, 0), textcoords="offset points", ha="right", va="center",
-            fontsize=9.5, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            right, (share, value), (-4, 7), textcoords="offset points", ha="right", va="bottom",
+            fontsize=9.5, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )  # fmt: skip
     axes.set_xlim(-0.03, 1.04)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel(texts["share_axis"])
-    _percent_axis(axes)
+    _percent_axis(axes, -0.03)  # a point at 0 is seen whole
 
 
 def _title(canvas: Canvas, x: float, title: str, note: str) -> None:
@@ -252,8 +248,8 @@ def _frame(axes: Axes) -> None:
     axes.tick_params(length=0, colors=INK)
 
 
-def _percent_axis(axes: Axes) -> None:
-    axes.set_ylim(0, 1.06)
+def _percent_axis(axes: Axes, bottom: float = 0.0) -> None:
+    axes.set_ylim(bottom, 1.06)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 

@@ -183,4 +183,4 @@ def _accuracy(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def two_places(value: float) -> str:
     """Kappa and its like; a dash where undefined."""
-    return NOTHING if value != value else f"{value:.2f}"
+    return NOTHING if value != value else f"{round(value, 2) + 0.0:.2f}"  # never -0.00

@@ -26,7 +26,7 @@ from mmupt.config import Config
 from mmupt.events import EventLog
 from mmupt.guard.probe import Probe, choose_samples
 from mmupt.guard.rules import Finding
-from mmupt.guard.watch import Guard, Outcome
+from mmupt.guard.watch import Audit, Guard, Outcome
 from mmupt.policy.answers import Reply
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
@@ -91,7 +91,12 @@ class Judged:
 
 
 def train_label_free(
-    policy: Policy, samples: Sequence[Sample], run: Run, *, after_step: AfterStep | None = None
+    policy: Policy,
+    samples: Sequence[Sample],
+    run: Run,
+    *,
+    after_step: AfterStep | None = None,
+    audit: Audit | None = None,
 ) -> Outcome:
     """One label-free round, in place, watched by the guard.
 
@@ -100,6 +105,8 @@ def train_label_free(
         samples: questions without answers.
         run: configuration and places.
         after_step: called with the step number after each update (interim evaluation).
+        audit: tells a policy's accuracy on rows that people have checked; only the choice of the
+            best checkpoint looks at it.
 
     Returns:
         How the round ended: to its end or stopped, and with which checkpoint.
@@ -112,10 +119,12 @@ def train_label_free(
             teacher, run.prompts, config.consensus, config.train.max_completion_length, run.seed,
             config.train.micro_batch_size,
         )  # fmt: skip
-    return _train(policy, samples, run, labeller, teacher, after_step, make_guard(samples, run))
+    return _train(
+        policy, samples, run, labeller, teacher, after_step, make_guard(samples, run, audit)
+    )
 
 
-def make_guard(samples: Sequence[Sample], run: Run) -> Guard | None:
+def make_guard(samples: Sequence[Sample], run: Run, audit: Audit | None = None) -> Guard | None:
     """The guard of a round on `samples`; None where the configuration switches it off."""
     config = run.config
     if config.guard.action == "none":
@@ -130,7 +139,7 @@ def make_guard(samples: Sequence[Sample], run: Run) -> Guard | None:
         batch_size=config.train.micro_batch_size,
         seed=run.seed,
     )
-    return Guard(config.guard, probe, run.log, run.stage)
+    return Guard(config.guard, probe, run.log, run.stage, audit)
 
 
 def train_supervised(
