@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import judge
 
 from mmupt.config import ConsensusConfig
 from mmupt.pipeline.pilot_pictures import (
@@ -18,7 +19,7 @@ from mmupt.pipeline.pilot_pictures import (
     picture_figures,
     swaps,
 )
-from mmupt.pipeline.pilot_rows import agreement_between, entropy, judge
+from mmupt.pipeline.pilot_rows import agreement_between, entropy
 from mmupt.pipeline.pilot_verdict import Evidence, Thresholds, findings, verdict_of
 from mmupt.pipeline.pilot_words import TEXTS, VERDICTS, Verdict
 from mmupt.stats import Ratio

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+from tiny import judge
 
 from mmupt import cli
 from mmupt.config import Config, ConsensusConfig
@@ -36,7 +37,6 @@ from mmupt.pipeline.pilot_pictures import (
     picture_figures,
     swaps,
 )
-from mmupt.pipeline.pilot_rows import judge
 from mmupt.pipeline.pilot_verdict import (
     Evidence,
     Thresholds,

@@ -16,9 +16,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mmupt.config import Config
+from mmupt.config import Config, ConsensusConfig
+from mmupt.consensus.filters import keep
+from mmupt.consensus.vote import vote
+from mmupt.pipeline.pilot_rows import RowFigures, figures_of
 from mmupt.policy.inputs import Prompt, PromptBatch
 from mmupt.policy.model import Policy
+from mmupt.train.labels import filters_of
 
 SPECIAL = (
     "<pad>",
@@ -364,3 +368,12 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
     return left.keys() == right.keys() and all(
         torch.equal(left[name], right[name]) for name in left
     )
+
+
+def judge(
+    answers: Sequence[str | None], views: Sequence[int], config: ConsensusConfig
+) -> RowFigures:
+    """The figures of a pilot's row by the majority and the filters of `config`."""
+    outcome = vote(answers, kind=config.kind, rtol=config.rtol)
+    (kept,) = keep([outcome], filters_of(config))
+    return figures_of(outcome, views, kept)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mmupt.config import Config
+from mmupt.config import Config, ConsensusConfig
+from mmupt.config_votes import MajorityVote
 from mmupt.errors import ConfigError, InputError
 from mmupt.events import EventLog
 from mmupt.pipeline.pilot_files import (
@@ -31,13 +32,13 @@ from mmupt.pipeline.pilot_pictures import (
     ask_pictures,
     swaps,
 )
-from mmupt.pipeline.pilot_rows import judge
+from mmupt.pipeline.pilot_rows import figures_of
 from mmupt.pipeline.staged import about
 from mmupt.pipeline.stages import Stages, check_prompts
 from mmupt.policy.answers import Reply, ask_views
 from mmupt.policy.sampler import SamplingParams
 from mmupt.runs import write_json
-from mmupt.train.labels import TEACHER_STREAM
+from mmupt.train.labels import TEACHER_STREAM, Label, label_by_vote
 from mmupt.types import Finish, Sample
 
 VOTE_STREAM = 7
@@ -203,19 +204,29 @@ def _vote_rows(stages: Stages, part: Sequence[Sample], number: int) -> list[dict
         stream=TEACHER_STREAM, key=(config.seed, VOTE_STREAM, number),
         kind=consensus.kind, batch_size=config.eval.batch_size,
     )  # fmt: skip
-    return [_row(s, g, config).columns() for s, g in zip(part, groups, strict=True)]
+    labels = label_by_vote(groups, part, votes_of(consensus))
+    return [
+        _row(sample, group, label).columns()
+        for sample, group, label in zip(part, groups, labels, strict=True)
+    ]
 
 
-def _row(sample: Sample, group: Sequence[Reply], config: Config) -> VoteRow:
-    answers = tuple(reply.answer for reply in group)
+def votes_of(consensus: ConsensusConfig) -> ConsensusConfig:
+    """The configured votes; "dual" needs a student beside the teacher, so here the majority."""
+    if consensus.strategy.name != "dual":
+        return consensus
+    return consensus.model_copy(update={"strategy": MajorityVote()})
+
+
+def _row(sample: Sample, group: Sequence[Reply], label: Label) -> VoteRow:
     views = tuple(reply.completion.view for reply in group)
     return VoteRow(
         id=sample.id,
-        answers=answers,
+        answers=label.answers,
         views=views,
         truncated=sum(reply.completion.finish is Finish.LENGTH for reply in group),
         tokens=sum(len(reply.completion.token_ids) for reply in group),
-        figures=judge(answers, views, config.consensus),
+        figures=figures_of(label.vote, views, label.kept),
     )
 
 

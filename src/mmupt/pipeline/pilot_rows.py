@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from mmupt.config import ConsensusConfig
 from mmupt.consensus.ballot import tally
-from mmupt.consensus.vote import vote
+from mmupt.consensus.filters import margin
+from mmupt.types import Vote
 
 Class = int | None
 
@@ -25,8 +25,8 @@ class RowFigures:
     Attributes:
         classes: class of each answer, None for an abstention.
         shares: share of each class among all G, by class number.
-        pseudo_label: the majority's answer; None: nobody answered, or a tie.
-        share: share of the largest class, max(shares).
+        pseudo_label: the answer that won; None: nobody answered, a tie, or a veto.
+        share: share of the winning class; of the largest one where nothing won.
         tied: whether another class is as large.
         margin: share of the largest class minus that of the second (0 where there is no second).
         entropy: -sum_c p_c ln p_c in nats, p_c the share of class c among the answers without the
@@ -34,7 +34,7 @@ class RowFigures:
         view_agreement: fraction of the pairs of answers from different views that are of one class;
             pairs with an abstention are left out; NaN without a pair.
         abstentions: answers that could not be read.
-        kept: whether training would keep the question: a label, no tie, share >= min_share.
+        kept: whether training would keep the question: a label, no tie, past every filter.
     """
 
     classes: tuple[Class, ...]
@@ -49,27 +49,22 @@ class RowFigures:
     kept: bool
 
 
-def judge(
-    answers: Sequence[str | None], views: Sequence[int], config: ConsensusConfig
-) -> RowFigures:
-    """The majority vote on G answers; `config` says which are the same and which vote is kept.
+def figures_of(outcome: Vote, views: Sequence[int], kept: bool) -> RowFigures:
+    """The figures of one vote.
 
     Args:
-        answers: G extracted answers, None for an abstention.
+        outcome: what the configured strategy made of G answers.
         views: view that each was given to.
-        config: `kind`, `rtol` and `min_share` are read.
+        kept: whether the filters let it pass.
     """
-    outcome = vote(answers, kind=config.kind, rtol=config.rtol)
     counts = tally(outcome.classes)
-    first, second, *_ = [*sorted(counts, reverse=True), 0, 0]
-    kept = outcome.label is not None and not outcome.tied and outcome.share >= config.min_share
     return RowFigures(
         classes=outcome.classes,
-        shares=tuple(count / len(answers) for count in counts),
+        shares=tuple(count / len(outcome.classes) for count in counts),
         pseudo_label=outcome.label,
         share=outcome.share,
         tied=outcome.tied,
-        margin=(first - second) / len(answers) if answers else 0.0,
+        margin=margin(outcome.classes),
         entropy=entropy(counts),
         view_agreement=agreement_across(outcome.classes, views),
         abstentions=sum(one is None for one in outcome.classes),

@@ -140,7 +140,7 @@ def _pictures(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
     figures, kappa = evidence.pictures, evidence.pictures.kappa
     values = {
         "own": percent(figures.own), "other": percent(figures.other),
-        "kappa": f"{kappa.estimate:.2f}", "low": f"{kappa.low:.2f}",
+        "kappa": decimal(kappa.estimate), "low": decimal(kappa.low),
         "min": f"{limits.min_kappa:g}", "ready": f"{limits.ready_kappa:g}",
     }  # fmt: skip
     if not evidence.pictured:
@@ -224,6 +224,11 @@ def _notes(evidence: Evidence, limits: Thresholds) -> Iterator[Finding]:
         yield Finding("copies", Verdict.NOTE, {"count": str(evidence.per_view)})
     if evidence.views == 1:
         yield Finding("one_view", Verdict.NOTE)
+
+
+def decimal(value: float) -> str:
+    """0.674 as `0.67`."""
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def percent(fraction: float) -> str:
