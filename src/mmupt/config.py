@@ -173,7 +173,7 @@ class GuardConfig(Section):
     load_best_model_at_end: bool = True
     """End every round with the checkpoint that the guard ranks best, not with the last one."""
     steps: Positive = 10
-    """Updates between two looks; each of the first eight is looked at too, as collapse is fastest
+    """Updates between two looks. The first eight are looked at more closely, as collapse is fastest
     there."""
     probe_size: Positive = 384
     """Unlabelled prompts that every look asks; the whole pool where it has fewer."""

@@ -70,6 +70,11 @@ def findings(watched: Watched) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
+def informed(surplus: Estimate) -> bool:
+    """Whether the labels are surely (95%) better than what the student answers anyway."""
+    return surplus.surely(Z_95) > 0.0
+
+
 def no_surplus(watched: Watched) -> Finding | None:
     """Self-confirmation: the labels are no better than what the student answers anyway.
 
@@ -94,8 +99,8 @@ def support_lost(watched: Watched) -> Finding | None:
     they had none, surely (95%) above zero: without a reason to get better, a sign of getting worse
     is enough.
     """
-    informed = watched.surplus.surely(Z_95) > 0.0
-    z, bound = (Z_99, watched.config.max_support_loss) if informed else (Z_95, 0.0)
+    trusted = informed(watched.surplus)
+    z, bound = (Z_99, watched.config.max_support_loss) if trusted else (Z_95, 0.0)
     look = watched.look
     low = Estimate(look.support_loss, look.support_loss_error).surely(z)
     return _above(

@@ -13,7 +13,7 @@ import torch
 from mmupt.config import GuardConfig
 from mmupt.events import EventLog
 from mmupt.guard.probe import Probe, Start
-from mmupt.guard.rules import Finding, Watched, findings
+from mmupt.guard.rules import Finding, Watched, findings, informed
 from mmupt.guard.signals import Estimate, Look
 from mmupt.policy.model import Policy
 
@@ -21,7 +21,7 @@ Audit = Callable[[Policy], float]
 """Greedy accuracy on rows that people have checked."""
 
 FIRST_LOOKS = 8
-"""So many first updates are each looked at: where a round goes wrong fast, it does so there."""
+"""Within so many first updates looks are close: where a round goes wrong fast, it does so there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,14 @@ class Guard:
         self._judge(self._looks[0])
 
     def due(self, step: int, last: int) -> bool:
-        """After each of the first updates, then after every `steps`, and after the last."""
-        return step <= FIRST_LOOKS or step % self.config.steps == 0 or step == last
+        """Early, then after every `steps`, and after the last.
+
+        Early is each of the first updates where the labels have no surplus, and 1, 2, 4 and 8
+        where they have one and harm is slower to come.
+        """
+        wary = not informed(self._surplus)
+        early = step <= FIRST_LOOKS and (wary or step & (step - 1) == 0)
+        return early or step % self.config.steps == 0 or step == last
 
     def after(self, policy: Policy, step: int, entropy: float, last: int) -> list[Finding]:
         """Look if it is time. Returns the findings that end the round."""
