@@ -86,7 +86,8 @@ class Vote:
 
     Attributes:
         label: the winning class's most frequent writing (then the shortest, then the first by code
-            point), or None: nobody answered, or a tie abstains.
+            point; for free text its answer with most agreement), or None: nobody answered, or a tie
+            abstains.
         share: fraction of all G answers, abstentions included, in the winning class.
         tied: whether another class was as large.
         classes: class of each answer, numbered by first appearance; None for an abstention.

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from mmupt.config import Config, dump_config
+from mmupt.guard.watch import Outcome
 from mmupt.version import __version__
 
 
-def model_card(stage: str, config: Config, labels_used: int) -> str:
-    """README.md of a checkpoint folder: what it is, how it was made, what to be careful about."""
+def model_card(
+    stage: str,
+    config: Config,
+    labels_used: int,
+    how: str | None = None,
+    outcome: Outcome | None = None,
+) -> str:
+    """README.md of a checkpoint folder: what it is, how it was made, what to be careful about.
+
+    Args:
+        stage: name of the stage that made it.
+        config: of the run.
+        labels_used: by this stage.
+        how: how it learned; None: as the stage's name says.
+        outcome: how a watched round ended.
+    """
     base = config.model.path.name if config.model.path else "unknown"
-    how = {
+    how = how or {
         "sft": f"supervised fine-tuning on {labels_used} labelled rows",
         "supervised": f"GRPO towards {labels_used} true answers, an upper bound for comparison",
         "published": "online majority-vote GRPO as published (arXiv 2505.22453), for comparison",
@@ -23,7 +38,7 @@ tags: [mmupt, {stage}]
 ---
 # {base}: {stage}
 
-Made by mmupt {__version__}: {how}.
+Made by mmupt {__version__}: {how}.{_guarded(outcome)}
 
 Load it with `AutoModelForImageTextToText.from_pretrained` and `AutoProcessor.from_pretrained`.
 
@@ -39,3 +54,12 @@ The licence of the starting model and of the data hold on.
 {dump_config(config).rstrip()}
 ```
 """
+
+
+def _guarded(outcome: Outcome | None) -> str:
+    """A sentence about a watched round; nothing where nothing watched."""
+    if outcome is None or outcome.best_step is None:
+        return ""
+    end = f"stopped it after {outcome.steps}" if outcome.stopped else f"saw {outcome.steps}"
+    rules = f" ({', '.join(outcome.stopped_by)})" if outcome.stopped else ""
+    return f" The guard {end} updates{rules}; this is the checkpoint of update {outcome.best_step}."

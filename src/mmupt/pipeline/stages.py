@@ -115,8 +115,14 @@ class Stages:
         key: int,
         config: Config | None = None,
         method: LabelFree | None = None,
+        how: str | None = None,
     ) -> str:
-        """One round on `samples`, which have no answers; None: label-free GRPO."""
+        """One round on `samples`, which have no answers.
+
+        Args:
+            method: how it learns; None: label-free GRPO, watched by the guard.
+            how: the same in words, for the model card.
+        """
         run = self._run(stage, key, config)
         learn: LabelFree = method or partial(train_label_free, audit=self._audit())
         return self._train(
@@ -124,6 +130,7 @@ class Stages:
             after,
             lambda p: learn(p, samples, run, after_step=self._interim(p, stage)),
             0,
+            how,
         )
 
     def supervised(
@@ -163,14 +170,19 @@ class Stages:
         )  # fmt: skip
 
     def _train(
-        self, stage: str, after: str, work: Callable[[Policy], Outcome | None], labels: int
+        self,
+        stage: str,
+        after: str,
+        work: Callable[[Policy], Outcome | None],
+        labels: int,
+        how: str | None = None,
     ) -> str:
         if not self.folder.checkpoint(stage).exists():
             started = time.perf_counter()
             policy = self.policy(after)
             self._stage = f"{stage}, unfinished"  # whatever happens now, this is no longer `after`
             outcome = work(policy)
-            card = model_card(stage, self.config, labels)
+            card = model_card(stage, self.config, labels, how, outcome)
             save_policy(policy, self.folder.checkpoint(stage), card)
             self._stage = stage
             self.log.emit(

@@ -43,6 +43,13 @@ METHODS: Mapping[str, LabelFree] = {
     "lmsi": train_lmsi,
     "self-reward": train_self_reward,
 }
+HOW = {
+    "lmsi": "fine-tuning on its own majority responses (LMSI, arXiv 2210.11610); no labels were "
+    "used",
+    "self-reward": "DPO on pairs that its own agreement orders (after arXiv 2401.10020); no labels "
+    "were used",
+}
+"""What the model cards of those that are no GRPO say."""
 
 ReadMaterial = Callable[[Config, Path | None], Material]
 """Reads the rows that a configuration names; the path is the truth of the unlabelled ones."""
@@ -254,7 +261,7 @@ def _label_free(stages: Stages, arm: Arm, material: Material) -> Iterator[tuple[
     for number in range(1, stages.config.train.rounds + 1):
         stage = stages.label_free(
             material.unlabelled, after=stage, stage=f"round-{number}", key=number,
-            method=METHODS[arm.method],
+            method=METHODS[arm.method], how=HOW.get(arm.method),
         )  # fmt: skip
         yield from _points(stages, stage, offset)
         offset += stages.config.train.max_steps
