@@ -360,13 +360,20 @@ def _merge(tree: dict[str, Any], more: dict[str, Any]) -> None:
 def _explain(error: Any, where: str) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "config"
     if error["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in error["loc"][:-1]:
-            field = section.model_fields[part].annotation
-            section = next(
-                (a for a in getattr(field, "__args__", ()) if a is not type(None)), field
-            )
-        known = ", ".join(section.model_fields)
+        known = ", ".join(_section_at(error["loc"][:-1]).model_fields)
         return f"{where}: unknown key {key}; known here: {known}"
     problem = error["msg"].removeprefix("Value error, ")
     return f"{where}: {key}: {problem}, found {error['input']!r:.80}"
+
+
+def _section_at(place: Sequence[Any]) -> Any:
+    """The section that a place in the tree is; of a strategy the name stands for its section."""
+    section: Any = Config
+    for part in place:
+        if part not in section.model_fields:
+            return section
+        annotation = section.model_fields[part].annotation
+        kinds = [k for k in getattr(annotation, "__args__", ()) if hasattr(k, "model_fields")]
+        named = {k.model_fields["name"].default: k for k in kinds if "name" in k.model_fields}
+        section = named.get(place[-1]) or (kinds[0] if kinds else annotation)
+    return section

@@ -19,6 +19,7 @@ SMALL = [
     "--set", "num_threads=1", "--set", "sft.num_train_epochs=1", "--set", "sft.per_device_train_batch_size=4",
     "--set", "train.max_steps=2", "--set", "train.prompts_per_step=4", "--set", "train.num_generations=4",
     "--set", "train.views=2", "--set", "train.max_completion_length=12", "--set", "train.learning_rate=1e-4",
+    "--set", "guard.probe_size=8", "--set", "guard.jury_views=2", "--set", "guard.probe_views=2",
     "--set", "consensus.views=2", "--set", "consensus.min_share=0.5",
     "--set", "eval.num_samples=2", "--set", "eval.max_completion_length=12",
 ]  # fmt: skip

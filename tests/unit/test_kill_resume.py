@@ -23,6 +23,10 @@ SMALL = {
     "train.num_generations": 4,
     "train.views": 2,
     "consensus.views": 2,
+    "guard.probe_size": 8,
+    "guard.probe_views": 2,
+    "guard.jury_views": 2,
+    "guard.action": "warn",  # so small a model changes too much; both rounds have to run
     "consensus.min_share": 0.5,
     "consensus.teacher": "ema",
     "eval.num_samples": 2,

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from mmupt.consensus.algebra import TooLargeError, rational
-from mmupt.consensus.canonical import canonical
+from mmupt.consensus.algebra import TooLargeError, UnreadableError, rational
+from mmupt.consensus.expressions import expression
 from mmupt.consensus.quantities import Quantity, quantity
 from mmupt.consensus.writing import delatex, plain
 
@@ -63,8 +63,17 @@ def _wrong_sums(response: str) -> list[str]:
     return [
         match[0]
         for match in _EQUATION.finditer(text)
-        if canonical(match[1], "number") != canonical(match[2], "number")
+        if _value(match[1]) != _value(match[2])
     ]
+
+
+def _value(sum_: str) -> Fraction | None:
+    """The value of numbers joined by + - * /. As answers they may be a span or a size (`3-5 cm`,
+    `3×4`); before an equals sign they are a sum."""
+    try:
+        return rational(expression(sum_.replace("×", "*").replace("÷", "/")))
+    except (UnreadableError, TooLargeError):
+        return None
 
 
 def _quantity(label: str) -> Quantity | None:
