@@ -93,7 +93,7 @@ def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") ->
     words(lang)  # refuses an unknown language
     if lang == "ja" and fonts.japanese_family() is None:
         lang = "en"
-    texts = _TEXTS[lang]
+    wording = _TEXTS[lang]
     reasons = [
         (MARKS.get(str(f["says"]), " "), wrap(clean(str(f[lang]), 600), 172, 3))
         for f in metrics["findings"]
@@ -109,7 +109,7 @@ def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") ->
         for index, draw in enumerate((_votes, _pictures, _audit)):
             x = _MARGIN + index * (width + _GAP)
             axes = figure.add_axes(tuple(canvas.place(x + 34, 190, width - 34, _PLOT)))  # type: ignore[arg-type]
-            draw(axes, canvas, x, metrics, texts)
+            draw(axes, canvas, x, metrics, wording)
         _reasons(canvas, reasons, top)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
@@ -117,12 +117,12 @@ def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") ->
 
 
 def _heading(canvas: Canvas, metrics: Mapping[str, Any], lang: str) -> None:
-    texts = _TEXTS[lang]
-    about = texts["about"].format(
+    wording = _TEXTS[lang]
+    about = wording["about"].format(
         n=count(number(metrics["n"])), samples=metrics["samples"], views=metrics["views"],
         t=f"{number(metrics['temperature']):g}",
     )  # fmt: skip
-    canvas.text(_MARGIN, 34, f"{texts['page']}  ·  {about}", color=QUIET, fontsize=11)
+    canvas.text(_MARGIN, 34, f"{wording['page']}  ·  {about}", color=QUIET, fontsize=11)
     (headline,) = wrap(clean(str(metrics["summaries"][lang]), 300), 126, 1) or [""]
     canvas.text(_MARGIN, 58, headline, fontsize=16)
 
@@ -137,11 +137,11 @@ def _reasons(canvas: Canvas, reasons: list[tuple[str, list[str]]], top: float) -
 
 
 def _votes(
-    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], texts: Mapping[str, str]
+    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], wording: Mapping[str, str]
 ) -> None:
     least = number(metrics["min_share"])
-    note = texts["votes_note"].format(min_share=f"{least:g}")
-    _title(canvas, x, texts["votes"], note)
+    note = wording["votes_note"].format(min_share=f"{least:g}")
+    _title(canvas, x, wording["votes"], note)
     _frame(axes)
     bars = _bars({float(share): n for share, n in mapping(metrics["shares"]).items()})
     width = 0.8 * min((b - a for a, b in zip(bars, list(bars)[1:], strict=False)), default=0.1)
@@ -154,8 +154,8 @@ def _votes(
     axes.axvline(least - width * 0.625, color=INK, linestyle="--", linewidth=1.2)
     axes.set_xlim(-0.02, 1 + width)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel(texts["share_axis"])
-    axes.set_ylabel(texts["questions_axis"])
+    axes.set_xlabel(wording["share_axis"])
+    axes.set_ylabel(wording["questions_axis"])
 
 
 def _bars(shares: Mapping[float, int]) -> dict[float, int]:
@@ -170,19 +170,19 @@ def _bars(shares: Mapping[float, int]) -> dict[float, int]:
 
 
 def _pictures(
-    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], texts: Mapping[str, str]
+    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], wording: Mapping[str, str]
 ) -> None:
     test = mapping(metrics["pictures"])
     ends = interval(test["kappa_ci"])
-    note = texts["pictures_note"].format(
+    note = wording["pictures_note"].format(
         tested=count(number(test["tested"])), t=f"{number(test['temperature']):g}",
         kappa=two_places(number(test["kappa"])), low=two_places(ends.low),
         high=two_places(ends.high),
     )  # fmt: skip
     if not number(test["tested"]):
-        _nothing(axes, canvas, x, texts["pictures"], texts["no_pictures"])
+        _nothing(axes, canvas, x, wording["pictures"], wording["no_pictures"])
         return
-    _title(canvas, x, texts["pictures"], note)
+    _title(canvas, x, wording["pictures"], note)
     _frame(axes)
     looks = (("own", _BLUE, None), ("other", "white", "////"), ("blank", _PALE, None))
     for place, (key, colour, hatch) in enumerate(looks):
@@ -191,20 +191,20 @@ def _pictures(
             continue
         axes.bar(place, value, width=0.6, color=colour, edgecolor=_BLUE, hatch=hatch, linewidth=0.9)
         axes.text(place, value + 0.02, f"{value:.0%}", ha="center", va="bottom", color=INK)
-    axes.set_xticks(range(3), [texts[key] for key, _, _ in looks])
+    axes.set_xticks(range(3), [wording[key] for key, _, _ in looks])
     axes.set_xlim(-0.5, 2.5)
-    axes.set_ylabel(texts["agree"])
+    axes.set_ylabel(wording["agree"])
     _percent_axis(axes)
 
 
 def _audit(
-    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], texts: Mapping[str, str]
+    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], wording: Mapping[str, str]
 ) -> None:
     audit = mapping(metrics.get("audit"))
     if not audit or not audit["bins"]:
-        _nothing(axes, canvas, x, texts["audit"], texts["no_audit"])
+        _nothing(axes, canvas, x, wording["audit"], wording["no_audit"])
         return
-    _title(canvas, x, texts["audit"], texts["audit_note"])
+    _title(canvas, x, wording["audit"], wording["audit_note"])
     _frame(axes)
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
     least = number(metrics["min_share"])
@@ -217,14 +217,14 @@ def _audit(
             share, value, yerr=[[value - ends.low], [ends.high - value]], color=_BLUE, marker="o",
             markersize=7, markeredgecolor="white", capsize=4, linewidth=1.6,
         )  # fmt: skip
-        right = texts["right_of"].format(right=one["right"], n=one["n"])
+        right = wording["right_of"].format(right=one["right"], n=one["n"])
         axes.annotate(
             right, (share, value), (-4, 7), textcoords="offset points", ha="right", va="bottom",
             fontsize=9.5, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )  # fmt: skip
     axes.set_xlim(-0.03, 1.04)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel(texts["share_axis"])
+    axes.set_xlabel(wording["share_axis"])
     _percent_axis(axes, -0.03)  # a point at 0 is seen whole
 
 

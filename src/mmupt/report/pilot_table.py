@@ -83,12 +83,12 @@ _COLOURS = {"ready": "green", "sft-first": "yellow", "not-suitable": "red"}
 
 def pilot_view(metrics: Mapping[str, Any], lang: str) -> Iterator[RenderableType]:
     """What `mmupt vote` prints, from the content of its `metrics.json`."""
-    texts = PILOT_WORDS[lang]
-    yield from _votes(metrics, texts)
-    yield from _pictures(mapping(metrics["pictures"]), texts)
+    wording = PILOT_WORDS[lang]
+    yield from _votes(metrics, wording)
+    yield from _pictures(mapping(metrics["pictures"]), wording)
     audit = mapping(metrics.get("audit"))
     if audit:
-        yield from _audit(audit, metrics, texts)
+        yield from _audit(audit, metrics, wording)
     verdict = str(metrics["verdict"])
     yield Text(f"\n{metrics['summary']}", style=f"bold {_COLOURS.get(verdict, '')}")
     for finding in metrics["findings"]:
@@ -107,11 +107,11 @@ def _table(*, head: bool = True) -> Table:
     )
 
 
-def _votes(metrics: Mapping[str, Any], texts: Mapping[str, str]) -> Iterator[RenderableType]:
+def _votes(metrics: Mapping[str, Any], wording: Mapping[str, str]) -> Iterator[RenderableType]:
     def value(key: str) -> str:
         return percent(number(metrics.get(key)))
 
-    title = texts["title"].format(
+    title = wording["title"].format(
         n=count(number(metrics["n"])), samples=metrics["samples"], views=metrics["views"],
         t=f"{number(metrics['temperature']):g}",
     )  # fmt: skip
@@ -120,56 +120,56 @@ def _votes(metrics: Mapping[str, Any], texts: Mapping[str, str]) -> Iterator[Ren
     table.add_column()
     table.add_column(justify="right")
     for key in ("share", "kept", "unanimous", "view_agreement", "margin"):
-        table.add_row(texts[key].format(min_share=metrics["min_share"]), value(key))
+        table.add_row(wording[key].format(min_share=metrics["min_share"]), value(key))
     entropy = number(metrics.get("entropy"))
-    table.add_row(texts["entropy"], NOTHING if entropy != entropy else f"{entropy:.2f}")
-    table.add_row(texts["abstained"], f"{value('abstained')} ({value('truncated')})")
+    table.add_row(wording["entropy"], NOTHING if entropy != entropy else f"{entropy:.2f}")
+    table.add_row(wording["abstained"], f"{value('abstained')} ({value('truncated')})")
     labels = count(number(metrics.get("distinct_labels")))
-    table.add_row(texts["labels"], f"{labels} ({value('top_label_share')})")
+    table.add_row(wording["labels"], f"{labels} ({value('top_label_share')})")
     yield table
 
 
-def _pictures(test: Mapping[str, Any], texts: Mapping[str, str]) -> Iterator[RenderableType]:
+def _pictures(test: Mapping[str, Any], wording: Mapping[str, str]) -> Iterator[RenderableType]:
     tested = number(test.get("tested"))
-    title = texts["pictures"].format(
+    title = wording["pictures"].format(
         tested=count(tested), t=f"{number(test.get('temperature')):g}"
     )  # fmt: skip
     if not tested:
-        yield Text(f"\n{texts['no_test']}", style="bold")
+        yield Text(f"\n{wording['no_test']}", style="bold")
         return
     yield Text(f"\n{title}", style="bold")
     table = _table()
-    table.add_column(texts["picture"])
+    table.add_column(wording["picture"])
     for key in ("agreement", "unchanged"):
-        table.add_column(texts[key], justify="right")
+        table.add_column(wording[key], justify="right")
     for key in ("own", "other", "blank"):
         values = (percent(number(test.get(f"{name}_{key}"))) for name in ("agreement", "unchanged"))
-        table.add_row(texts[key], *values)
+        table.add_row(wording[key], *values)
     yield table
     ends = interval(test.get("kappa_ci"))
     kappa, low, high = (two_places(v) for v in (number(test.get("kappa")), *ends))
-    yield Text(texts["kappa"].format(kappa=kappa, low=low, high=high), style="dim")
+    yield Text(wording["kappa"].format(kappa=kappa, low=low, high=high), style="dim")
 
 
 def _audit(
-    audit: Mapping[str, Any], metrics: Mapping[str, Any], texts: Mapping[str, str]
+    audit: Mapping[str, Any], metrics: Mapping[str, Any], wording: Mapping[str, str]
 ) -> Iterator[RenderableType]:
-    yield Text("\n" + texts["audit"].format(rows=count(number(audit["rows"]))), style="bold")
+    yield Text("\n" + wording["audit"].format(rows=count(number(audit["rows"]))), style="bold")
     table = _table()
-    table.add_column(texts["bin"])
+    table.add_column(wording["bin"])
     for key in ("audited", "right", "accuracy", "exact"):
-        table.add_column(texts[key], justify="right")
+        table.add_column(wording[key], justify="right")
     for one in audit["bins"]:
         last = number(one["high"]) == 1
         ends = f"{one['low']:g}–{one['high']:g}" if last else f"{one['low']:g}–<{one['high']:g}"
         table.add_row(ends, *_accuracy(one))
     table.add_section()
-    name = texts["kept_short"].format(min_share=f"{number(metrics['min_share']):g}")
+    name = wording["kept_short"].format(min_share=f"{number(metrics['min_share']):g}")
     table.add_row(name, *_accuracy(mapping(audit["kept"])))
-    table.add_row(texts["all"], *_accuracy(mapping(audit["labelled"])))
+    table.add_row(wording["all"], *_accuracy(mapping(audit["labelled"])))
     yield table
     ece, always = number(audit["ece"]), number(mapping(audit["labelled"])["always"])
-    yield Text(texts["ece"].format(ece=two_places(ece), always=percent(always)), style="dim")
+    yield Text(wording["ece"].format(ece=two_places(ece), always=percent(always)), style="dim")
 
 
 def _accuracy(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
