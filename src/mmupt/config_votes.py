@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from mmupt.consensus.checkers import has_unit
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -47,11 +50,12 @@ class RestrainVote(Section):
     """Gaussian weights over shares, a penalty where there is no consensus (arXiv 2510.02172)."""
 
     name: Literal["restrain"] = "restrain"
-    sigma: Annotated[float, Field(gt=0)] = 0.5
+    # Narrower ones are the majority, and far below 0.05 every weight underflows to 0.
+    sigma: Annotated[Finite, Field(ge=0.05)] = 0.5
     """Width of the Gaussian over shares."""
     kappa: Fraction = 0.25
     """Below this share of the largest class there is no consensus."""
-    penalty: Annotated[float, Field(ge=0)] = 0.1
+    penalty: Annotated[Finite, Field(ge=0)] = 0.1
     """What every completion's advantage loses where there is none."""
 
 
@@ -73,21 +77,40 @@ class VetoVote(Section):
     """Votes propose, a checker disposes (JURY-RL, arXiv 2604.25419). At least one check."""
 
     name: Literal["veto"] = "veto"
-    minimum: float | None = None
-    """Smallest value that a label may have."""
-    maximum: float | None = None
-    """Largest value that a label may have."""
+    minimum: Finite | None = None
+    """Smallest value that a label may have, in `unit`; without one in base units (m, kg, s; 50% is
+    0.5)."""
+    maximum: Finite | None = None
+    """Largest value that a label may have, likewise."""
     integer: bool = False
-    """Labels must be whole numbers."""
+    """Labels must be whole numbers, likewise."""
     unit: str | None = None
     """Labels must have this unit or one that converts to it, such as `cm`."""
     arithmetic: bool = False
-    """Sums written in the responses behind a label (`3 + 4 = 7`) must be right."""
+    """Sums written in the responses behind a label (`3 + 4 = 7`) must be right, in most of them."""
     program: str | None = None
     """A function of yours, `package.module:name`, called with the label, the problem and the
     responses behind the label; true accepts."""
-    alpha: Annotated[float, Field(ge=0)] = 1.0
+    alpha: Annotated[Finite, Field(ge=0)] = 1.0
     """Scale of the residual reward of a vetoed majority."""
+
+    @field_validator("unit")
+    @classmethod
+    def _is_known(cls, unit: str | None) -> str | None:
+        if unit is not None and not has_unit(f"1 {unit}", unit):
+            raise ValueError("no unit that is known, such as cm, kg, s, ℃ or %")
+        return unit
+
+    @model_validator(mode="after")
+    def _checks_something(self) -> VetoVote:
+        bounds = (self.minimum, self.maximum, self.unit, self.program)
+        if not (self.integer or self.arithmetic or any(bound is not None for bound in bounds)):
+            raise ValueError(
+                "strategy veto needs a check: minimum, maximum, integer, unit, arithmetic, program"
+            )
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum ({self.minimum}) is above maximum ({self.maximum})")
+        return self
 
 
 class MbrVote(Section):
@@ -100,23 +123,31 @@ class MbrVote(Section):
     """Texts with other numbers, negations or opposites do not agree."""
 
 
+AnyVote = (
+    MajorityVote
+    | WeightedVote
+    | FrequencyVote
+    | HarmonyVote
+    | RestrainVote
+    | PriorVote
+    | DualVote
+    | VetoVote
+    | MbrVote
+)
+
+
 def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, Section):
+        return value
+    section = {"name": value} if isinstance(value, str) else value
+    names = [kind.model_fields["name"].default for kind in get_args(AnyVote)]
+    if not isinstance(section, dict) or section.get("name") not in names:
+        raise ValueError(f"expected one of {', '.join(names)}, or a section with such a name")
+    return section
 
 
 Strategy = Annotated[
-    Annotated[
-        MajorityVote
-        | WeightedVote
-        | FrequencyVote
-        | HarmonyVote
-        | RestrainVote
-        | PriorVote
-        | DualVote
-        | VetoVote
-        | MbrVote,
-        Field(discriminator="name"),
-    ],
+    Annotated[AnyVote, Field(discriminator="name")],
     BeforeValidator(_named),
 ]
 """A strategy by name alone, or as a section with its options."""

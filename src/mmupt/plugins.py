@@ -23,15 +23,18 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
         key: the setting that names it, for messages.
 
     Raises:
-        ConfigError: not of that form, not importable, or not callable.
+        ConfigError: not of that form, not importable, or not callable. Whatever else the module
+            raises while it is imported is its author's to see, and comes through.
     """
     module, colon, attribute = name.partition(":")
-    if not (colon and module and attribute):
+    if not (colon and attribute and all(module.split("."))):
         raise ConfigError(f"{key}: {name!r} is no function; expected package.module:name")
     try:
-        function = getattr(import_module(module), attribute)
-    except ImportError as error:
+        found = import_module(module)
+    except (ImportError, SyntaxError) as error:
         raise ConfigError(f"{key}: module {module!r} cannot be imported ({error})") from error
+    try:
+        function = getattr(found, attribute)
     except AttributeError:
         raise ConfigError(f"{key}: module {module!r} has no {attribute!r}") from None
     if not callable(function):

@@ -44,7 +44,7 @@ _PREFIX = re.compile(
     re.I,
 )
 _TRAILING = " \t\r\n.,;:。、"
-_EXCLAMATION = re.compile(r"(?<![\d)}!])!$")  # after a number it is a factorial
+_SHOUTED = re.compile(r"(?<![A-Za-z])([A-Za-z])!+$")
 _POLITE = re.compile("(?:です|である|になります|となります)$")
 
 
@@ -102,7 +102,8 @@ def _number(answer: str) -> Key | None:
 
 
 def _choice(answer: str) -> Key | None:
-    labels = choices.labels(_clean(answer))
+    # Where a label is asked for, `b!` is no factorial.
+    labels = choices.labels(_SHOUTED.sub(r"\1", _clean(answer)))
     return ("choices", *labels) if labels is not None else _text(answer)
 
 
@@ -160,7 +161,9 @@ def _clean(answer: str) -> str:
         clean = clean[match.end() :]
     for _ in range(3):
         before = clean
-        clean = _EXCLAMATION.sub("", clean.strip().rstrip(_TRAILING))
+        clean = clean.strip().rstrip(_TRAILING)
+        if clean.endswith("!") and not text.FACTORIAL_LAST.search(clean):
+            clean = clean.rstrip("!")
         if clean[:1] in _QUOTE_STARTS and (match := _QUOTES.match(clean)):
             clean = match[2].strip()
         clean = _POLITE.sub("", clean)

@@ -17,6 +17,17 @@ _WITH_TEXT = re.compile(
     rf"|([{_KANA}])\s?[.):、](?=\s?\S))\s?(\S.*)",
     re.DOTALL,
 )
+# Names of species, whose genus is one letter: `E. coli` is no choice of E. A closed list, because
+# nothing in their form tells them from the texts of options (`B. taxi`, `C. virus`, `D. museum`).
+_SPECIES = re.compile(
+    r"(?:A\.\s(?:aegypti|baumannii|fumigatus|gambiae|mellifera|thaliana)"
+    r"|B\.\s(?:anthracis|burgdorferi|cereus|fragilis|pertussis|subtilis|thuringiensis)"
+    r"|C\.\s(?:albicans|auris|botulinum|difficile|diphtheriae|elegans|jejuni|neoformans"
+    r"|perfringens|reinhardtii|tetani|trachomatis)"
+    r"|D\.\s(?:discoideum|melanogaster|rerio)|E\.\s(?:coli|faecalis|faecium|histolytica)"
+    r"|F\.\s(?:catus|tularensis)|G\.\s(?:gallus|lamblia)"
+    r"|H\.\s(?:erectus|habilis|influenzae|neanderthalensis|pylori|sapiens))\b"
+)
 _FURTHER = re.compile(rf"(?:^|[\s,;(])[A-H{_KANA}]\s?[.:)](?:\s|$)")
 _SEVERAL = re.compile(r"[A-Za-z](?:\s*(?:,|、|;|/|\+|&|and|と|\s)\s*[A-Za-z])+|[A-Z]{2,6}")
 _NUMBERED = re.compile(rf"{_WORD}[(\[]?\s?(\d{{1,2}})\s?[)\]]?\s?[.:番]?(?:目)?", re.IGNORECASE)
@@ -38,10 +49,13 @@ def letter(text: str) -> str | None:
     """The label of one choice: `B`, `(b)`, `B.`, `Option B`, `B. 12 cm`, `イ`; None if it is none.
 
     A letter with a text behind it is read for A to H only, and stands for its letter: `B. 12 cm` is
-    B and not 12 cm. (`C. elegans` would be C; such answers want kind "text".)
+    B and not 12 cm. The species that are named most are an exception (`C. elegans`); others want
+    kind "text".
     """
     if match := _LETTER.fullmatch(text):
         return match[1].upper()
+    if _SPECIES.match(text):
+        return None
     match = _WITH_TEXT.fullmatch(text) if len(text) <= 500 else None
     if match is None or _FURTHER.search(match[5]):
         return None

@@ -2,7 +2,8 @@ r"""Read an answer as an exact expression: `2\sqrt{3}`, `\frac{x+1}{2}`, `1.2×1
 
 A recursive-descent reader over a bounded token list. It never evaluates code, and it refuses
 (`UnreadableError`) whatever looks more like language than like mathematics: words, a letter
-followed by a number (`B2`, `H2O`), two numbers side by side.
+followed by a number (`B2`, `H2O`), two numbers side by side, a derivative (`dy/dx` is not y/x), and
+what is set in one way and written in another (`\sin{x}^2`) or means two things (`5!!`).
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d*)?|\.\d+)"
     r"|\\(?P<command>[A-Za-z]+)"
     r"|(?P<word>[A-Za-z]{3,}|ln|pi)"
-    r"|(?P<letter>[A-Za-zα-ωΑ-Ω](?:_(?:[A-Za-z0-9]|\{[A-Za-z0-9,]{1,12}\}))?)"
+    r"|(?P<letter>(?:Δ[A-Za-z]|[A-Za-zα-ωΑ-Ω])(?:_(?:[A-Za-z0-9]|\{[A-Za-z0-9,]{1,12}\}))?)"
     r"|(?P<sign>[-+*/^(){}\[\]!√×·÷_]))"
 )
-_FUNCTIONS = frozenset([
+FUNCTIONS = frozenset([
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh",
     "tanh", "log", "ln", "lg", "exp",
 ])  # fmt: skip
+_DERIVATIVE = re.compile(
+    r"d\s?(?:\^\s?\{?\d\}?\s?)?[A-Za-zα-ω]?\s?(?:\([^()]{1,60}\)\s?)?/\s?d\s?[A-Za-zα-ω]"
+)
 _WORDS = re.compile(r"[A-Za-z]{2,}")
-_KNOWN_WORDS = _FUNCTIONS | {"sqrt", "pi", "frac", "binom", "cdot", "times"}
+_KNOWN_WORDS = FUNCTIONS | {"sqrt", "pi", "frac", "binom", "cdot", "times"}
 
 
 def expression(text: str) -> Poly:
@@ -39,7 +43,7 @@ def expression(text: str) -> Poly:
         UnreadableError: not an expression in this grammar.
         TooLargeError: an expression, but with a value beyond the bounds.
     """
-    if len(text) > MAX_LENGTH:
+    if len(text) > MAX_LENGTH or _DERIVATIVE.search(text):
         raise UnreadableError
     _refuse_language(text)
     reader = _Reader(_tokens(text))
@@ -83,7 +87,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
             kind, value = "sign", "*"
         elif kind == "sign":
             value = {"×": "*", "·": "*", "÷": "/"}.get(value, value)
-        elif (kind == "word" and value in _FUNCTIONS | {"sqrt", "pi"}) or value == "pi":
+        elif (kind == "word" and value in FUNCTIONS | {"sqrt", "pi"}) or value == "pi":
             kind, value = ("letter", "π") if value == "pi" else ("command", value)
         elif kind == "word":
             raise UnreadableError
@@ -174,10 +178,12 @@ class _Reader:
         return algebra.negate(value) if negative else value
 
     def power(self) -> Poly:
-        """An atom, its exponent (right-associative) and factorial signs."""
+        """An atom, its exponent (right-associative) and a factorial sign."""
         base = self.atom()
-        while self.accept("!"):
+        if self.accept("!"):
             base = algebra.number(_factorial(algebra.rational(base)))
+            if self.accept("!"):
+                raise UnreadableError
         if self.accept("^"):
             self.depth += 1
             if self.depth > MAX_DEPTH:
@@ -211,7 +217,9 @@ class _Reader:
     def command(self, name: str) -> Poly:
         r"""What follows `\name`."""
         if name == "frac":
-            top = self.argument()
+            above, top, below = self._behind_d(), self.argument(), self._behind_d()
+            if above and above not in "+-*/" and below[:1].isalpha():
+                raise UnreadableError  # dy/dx
             return algebra.divide(top, self.argument())
         if name == "sqrt":
             degree = algebra.number(2)
@@ -222,9 +230,14 @@ class _Reader:
         if name in ("binom", "dbinom", "tbinom"):
             numbers = algebra.rational(self.argument()), algebra.rational(self.argument())
             return algebra.number(_binomial(*numbers))
-        if name in _FUNCTIONS:
+        if name in FUNCTIONS:
             return self.function(name)
         raise UnreadableError
+
+    def _behind_d(self) -> str:
+        """What follows the letter d, if that is what comes next, perhaps in braces; else empty."""
+        ahead = [token for token in self.tokens[self.at : self.at + 4] if token[1] != "{"]
+        return ahead[1][1] if len(ahead) > 1 and ahead[0] == ("letter", "d") else ""
 
     def argument(self) -> Poly:
         r"""A braced or bracketed group, or TeX's single token: `\frac12` is one half."""
@@ -235,10 +248,17 @@ class _Reader:
         return self.atom()
 
     def function(self, name: str) -> Poly:
-        """A function as an opaque part that is named after its argument's value."""
+        r"""A function as an opaque part that is named after its argument's value.
+
+        A power behind an argument in brackets is one of the function: `\sin(x)^2` is (\sin x)^2.
+        """
         base = self.argument() if name == "log" and self.accept("_") else None
         exponent = self.atom() if self.accept("^") else None
-        argument = self.atom_product()
+        opening = self.value if self.kind == "sign" else ""
+        argument = self.atom() if opening in ("(", "[", "{") else self.atom_product()
+        follows = self.value if self.kind == "sign" else ""
+        if (follows in ("^", "!") and opening == "{") or (follows == "^" and exponent is not None):
+            raise UnreadableError
         if base is not None:
             part = algebra.divide(_logarithm("ln", argument), _logarithm("ln", base))
         elif name in ("log", "ln", "lg"):
@@ -249,9 +269,8 @@ class _Reader:
 
     def atom_product(self) -> Poly:
         """The argument of a function without brackets: `2x` in `sin 2x`."""
-        bracketed = self.kind == "sign" and self.value in "({["
         value = self.power()
-        while not bracketed and self._starts_atom() and self.kind not in ("command", "number"):
+        while self._starts_atom() and self.kind not in ("command", "number"):
             value = algebra.multiply(value, self.power())
         return value
 

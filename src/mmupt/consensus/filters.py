@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, log
+from math import ceil, fsum, log
 
 from mmupt.consensus.ballot import tally
 from mmupt.types import Vote
@@ -50,7 +50,8 @@ def keep(votes: Sequence[Vote], filters: Filters) -> list[bool]:
     does not matter: at least `easiest_fraction` of the votes qualify.
     """
     shares = sorted((vote.share for vote in votes), reverse=True)
-    wanted = max(1, round(filters.easiest_fraction * len(shares)))
+    # The nudge keeps 0.07 of 100, which is 7.000000000000001 in floating point, at 7.
+    wanted = max(1, ceil(filters.easiest_fraction * len(shares) - 1e-9))
     bar = max(filters.min_share, shares[wanted - 1] if shares else 0.0)
     if filters.easiest_fraction >= 1.0:
         bar = filters.min_share

@@ -5,7 +5,8 @@ Decisions:
 - A unit is part of the value: 12 cm = 0.12 m, 12 cm != 12 m, 12 cm != 12.
 - Marks that only say what is counted or measured drop out, as they are written or left out at will:
   counters (個, 人, 枚, `pieces`), the degree sign of an angle, 円 and ¥ on a price, 年 of a
-  calendar year. So 12個 = 12, 30° = 30 and ¥1,200 = 1200円 = 1200, at the price that 12個 = 12人.
+  calendar year. So 12個 = 12, 30° = 30 and ¥1,200 = 1200円 = 1200, at the price that 12個 = 12人:
+  equivalence is transitive, and both are 12, which is what models write most.
   Every other currency is a unit: $12 != 12.
 - Percent is a factor: 30% = 0.3 != 30. So are ‰ and 割.
 - Radians are read as angles (π/6 rad = 30°), a bare π/6 is not.

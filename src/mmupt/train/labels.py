@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from mmupt.config import ConsensusConfig
 from mmupt.config_votes import VetoVote, WeightedVote
 from mmupt.consensus.checkers import arithmetic_holds, has_unit, in_range
+from mmupt.consensus.equivalence import partition
 from mmupt.consensus.filters import Filters, keep
 from mmupt.consensus.reward import rewards_by_class
 from mmupt.consensus.vote import vote
@@ -91,7 +92,7 @@ def label_by_vote(
         if config.strategy.name == "dual":
             options["teacher_answers"] = [reply.answer for reply in teachers[index]]
         if isinstance(config.strategy, VetoVote):
-            options["checker"] = partial(accepts, config.strategy, samples[index], group)
+            options["checker"] = partial(accepts, config.strategy, config, samples[index], group)
         votes.append(vote(answers[index], config.strategy.name, **options))
     kept = keep(votes, filters_of(config))
     return [
@@ -134,21 +135,28 @@ def reward_answers(
     if config.strategy.name == "mbr":
         from mmupt.consensus.freetext import agreement
 
-        own = strategy_options(config)
-        return agreement(answers, label.answers, guards=own["guards"])
+        return agreement(answers, label.answers, **strategy_options(config))
     return rewards_by_class(
         label.answers, label.vote.rewards, answers, kind=config.kind, rtol=config.rtol
     )
 
 
-def accepts(strategy: VetoVote, sample: Sample, group: Sequence[Reply], label: str) -> bool:
+def accepts(
+    strategy: VetoVote, config: ConsensusConfig, sample: Sample, group: Sequence[Reply], label: str
+) -> bool:
     """Whether a majority passes every check that is set."""
     bounded = strategy.integer or strategy.minimum is not None or strategy.maximum is not None
-    if bounded and not in_range(label, strategy.minimum, strategy.maximum, strategy.integer):
+    if bounded and not in_range(
+        label, strategy.minimum, strategy.maximum, strategy.integer,
+        unit=strategy.unit, kind=config.kind,
+    ):  # fmt: skip
         return False
-    if strategy.unit is not None and not has_unit(label, strategy.unit):
+    if strategy.unit is not None and not has_unit(label, strategy.unit, config.kind):
         return False
-    behind = [reply.completion.text for reply in group if reply.answer == label]
+    answers = [reply.answer for reply in group]
+    classes = partition(answers, kind=config.kind, rtol=config.rtol)
+    winner = classes[answers.index(label)]
+    behind = [r.completion.text for r, k in zip(group, classes, strict=True) if k == winner]
     if strategy.arithmetic and not arithmetic_holds(behind):
         return False
     if strategy.program is None:
