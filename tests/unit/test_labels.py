@@ -129,6 +129,17 @@ def test_the_prior_is_that_of_the_whole_batch() -> None:
     assert one(mixed[0]).answer == "7"
 
 
+def test_abstentions_count_in_the_prior_and_its_floor_is_configured() -> None:
+    """Of ten votes 4 are 7 and 2 are 3: .6/.4 = 1.5 for 7; .4/.35 = 1.14 or .4/.2 = 2 for 3.
+
+    Without the abstentions 7 would have a share of 4/6 and lose, .6/.67 = .9, to 1.14.
+    """
+    groups = [answers("7", "7", "7", "3", "3"), answers("7", None, None, None, None)]
+    for floor, winner in ((0.35, "7"), (None, "3")):
+        config = consensus(strategy={"name": "prior", "prior_floor": floor})
+        assert label_by_vote(groups, [SAMPLE] * 2, config)[0].answer == winner
+
+
 def test_dual_needs_both() -> None:
     config = consensus(strategy="dual", teacher="frozen")
     students = [answers("1", "1", "2"), answers("1", "1", "2")]
@@ -289,6 +300,44 @@ def test_guards_reach_the_reward_of_free_text() -> None:
         label = one(answers(texts[0], texts[0]), **settings)
         (rewards[guards],) = reward_answers(label, texts[1:], consensus(**settings))
     assert rewards[True] < 0.5 < rewards[False]
+
+
+def test_the_threshold_reaches_the_vote_on_free_text() -> None:
+    """Three like but unequal texts: together, or each on its own."""
+    texts = ["left valve is open", "left valve is wide open", "left valve is open now"]
+    shares = {
+        threshold: one(
+            answers(*texts), strategy={"name": "mbr", "threshold": threshold}, kind="text"
+        ).share
+        for threshold in (0.1, 1.0)
+    }
+    assert shares == {0.1: 1.0, 1.0: pytest.approx(1 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer", "expected"),
+    [
+        ({}, "50%", 1.0),
+        ({"kind": "text"}, "50%", 0.0),
+        ({}, "0.51", 0.0),
+        ({"rtol": 0.05}, "0.51", 1.0),
+    ],
+)
+def test_a_majority_is_rewarded_by_the_partition_that_voted(
+    settings: dict[str, Any], answer: str, expected: float
+) -> None:
+    label = one(answers("1/2", "1/2"), **settings)
+    assert reward_answers(label, [answer], consensus(**settings)) == (expected,)
+
+
+def test_where_an_answer_joins_two_classes_the_larger_reward_holds() -> None:
+    """100 and 102 are apart by a tolerance of 1.2%; 101 is within it of both."""
+    for order in (("100", "100", "102"), ("102", "100", "100")):
+        settings: dict[str, Any] = {"strategy": "frequency", "rtol": 0.012}
+        label = one(answers(*order), **settings)
+        assert label.share == pytest.approx(2 / 3)
+        (found,) = reward_answers(label, ["101"], consensus(**settings))
+        assert found == pytest.approx(2 / 3)
 
 
 def test_the_largest_class_without_a_label_earns_nothing() -> None:
