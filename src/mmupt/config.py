@@ -104,6 +104,13 @@ class ConsensusConfig(Section):
     """Relative tolerance within which numbers count as the same answer."""
 
     @model_validator(mode="after")
+    def _window_is_ordered(self) -> ConsensusConfig:
+        low, high = self.entropy_window or (0.0, 1.0)
+        if not low <= high:
+            raise ValueError(f"entropy_window [{low}, {high}] keeps nothing; expected [low, high]")
+        return self
+
+    @model_validator(mode="after")
     def _dual_has_two(self) -> ConsensusConfig:
         if isinstance(self.strategy, DualVote) and self.teacher == "online":
             raise ValueError("strategy dual needs a teacher beside the student: frozen or ema")
@@ -351,10 +358,13 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 
 def _merge(tree: dict[str, Any], more: dict[str, Any]) -> None:
     for key, value in more.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
+        old = tree.get(key)
+        if not (isinstance(value, dict) and isinstance(old, dict)):
             tree[key] = value
+        elif "name" in old and value.get("name", old["name"]) != old["name"]:
+            tree[key] = value  # another strategy: the former one's options mean nothing to it
+        else:
+            _merge(old, value)
 
 
 def _explain(error: Any, where: str) -> str:

@@ -483,3 +483,17 @@ def test_a_program_that_is_none_is_a_configuration_error() -> None:
         with pytest.raises(ConfigError, match=message) as caught:
             one(answers("1"), strategy={"name": "veto", "program": program_})
         assert str(caught.value).startswith("consensus.strategy.program: ")
+
+
+def test_another_strategy_brings_its_own_options() -> None:
+    base = load_config(None, ["consensus.strategy={name: restrain, sigma: 0.3}"])
+    other = load_config(None, ["consensus.strategy={name: prior, prior_floor: 0.2}"], base)
+    assert other.consensus.strategy.model_dump() == {"name": "prior", "prior_floor": 0.2}
+    more = load_config(None, ["consensus.strategy={name: restrain, kappa: 0.4}"], base)
+    assert more.consensus.strategy.model_dump()["sigma"] == 0.3
+
+
+@pytest.mark.parametrize("window", ["[1.0, 0.1]", "[.nan, 1.0]"])
+def test_a_window_that_keeps_nothing_is_refused(window: str) -> None:
+    with pytest.raises(ConfigError, match="keeps nothing"):
+        load_config(None, [f"consensus.entropy_window={window}"])
