@@ -10,8 +10,8 @@ For each seed, from one SFT checkpoint of the embedded task:
     preset      the shipped recipe, watched
 
 Held-out accuracy is greedy accuracy on panels of other writers, measured after every update of the
-watched published run; the guard never sees it. A seed takes about eight minutes in one thread;
-finished parts are not repeated, so that several processes may share the seeds of one --out. The
+watched published run; the guard never sees it. Parts that are
+finished are not repeated, so that several processes may share the seeds of one --out. The
 last line is one JSON object.
 """
 
