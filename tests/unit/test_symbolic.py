@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from mmupt.consensus import symbolic
 from mmupt.consensus.algebra import TooLargeError, UnreadableError
-from mmupt.consensus.canonical import canonical
+from mmupt.consensus.canonical import _short, canonical
 from mmupt.consensus.equivalence import equivalent, partition
 from mmupt.consensus.symbolic import decoded, encoded
 from mmupt.consensus.symbolic_latex import explicit, letter, plausible, variable
@@ -31,18 +31,25 @@ PATIENCE = 5.0
 
 
 def worker() -> int:
-    """Process number of the worker, started if need be."""
-    assert canonical(r"\sum_{k=1}^{4} k") == ("num", 10, 1, ())
-    if symbolic._worker.process is None:  # the sum was read before, and the process ended since
-        symbolic._worker.ask("1")
+    """Process number of the worker, started if need be, with a reader that waits.
+
+    Asked past the cache: `canonical` of a string that was read before starts nothing, and says
+    nothing of whether the next reader has been forked yet.
+    """
+    symbolic._worker.ask("1")
     assert symbolic._worker.process is not None
     return symbolic._worker.process.pid
 
 
 def child_of(process: int) -> int:
-    """The process that reads."""
-    (child,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return int(child)
+    """The process that reads; between two of them, for a moment, there is none."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        if len(children) == 1:
+            return int(children[0])
+        time.sleep(0.01)
+    raise AssertionError(f"process {process} keeps no child that reads")
 
 
 def gone(process: int) -> bool:
@@ -67,6 +74,14 @@ def run(code: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(name="unread")
+def _unread() -> None:
+    """Forget what was read before this test, so that the strings here do reach the process."""
+    _short.cache_clear()
+    symbolic.asked.cache_clear()
+
+
+@pytest.mark.usefixtures("unread")
 class TestProcess:
     def test_ordinary_answers_start_none_and_load_nothing(self) -> None:
         ordinary = [
@@ -128,7 +143,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         code = r"""
 import os
 from mmupt.consensus import symbolic
-from mmupt.consensus.canonical import canonical
+from mmupt.consensus.canonical import _short, canonical
 canonical(r"\sum_{k=1}^{4} k")
 mine = symbolic._worker.process.pid
 forked = os.fork()
@@ -165,7 +180,7 @@ print(status, canonical(r"\sum_{k=1}^{6} k"), symbolic._worker.process.pid == mi
         ]  # fmt: skip
         code = """
 import json
-from mmupt.consensus.canonical import canonical
+from mmupt.consensus.canonical import _short, canonical
 strings, kill = {arguments}
 if kill:
     canonical(r"\\sum_{{k=1}}^{{10^{{12}}}} \\frac{{1}}{{k}}")
