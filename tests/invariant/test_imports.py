@@ -20,7 +20,7 @@ SOURCE = Path(mmupt.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     # A part imports itself and the layers above this line, never its neighbours.
     ("version", "types", "errors", "stats"),
-    ("plugins",),  # functions that a configuration names
+    ("plugins", "processes", "clock"),  # named functions; who trains together; where time goes
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
     ("config", "events"),  # the schema; what happened
