@@ -248,7 +248,7 @@ def test_only_the_model_side_knows_torch() -> None:
         if i.target.split(".")[0] in ("torch", "transformers") and i.module != ENCODER
     }
     assert {"policy", "train"} <= knows
-    assert knows <= {"policy", "guard", "train", "evaluate", "pipeline", "cli"}
+    assert knows <= {"processes", "policy", "guard", "train", "evaluate", "pipeline", "cli"}
 
 
 def test_importing_the_package_is_light() -> None:
