@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from mmupt.errors import MmuptError
+from mmupt.launch import GOES_ON, Launch, check_verb, launch, launched, leave_error
+from mmupt.processes import connect, disconnect
 from mmupt.version import __version__
 
 if TYPE_CHECKING:
@@ -61,11 +64,22 @@ def main() -> None:
     try:
         app()
     except MmuptError as error:
-        print(f"mmupt: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        _end(str(error), 2)
     except KeyboardInterrupt:
-        print("mmupt: interrupted; the same command goes on where this stopped", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        _end(f"interrupted; {GOES_ON}", 130)
+    except Exception as error:
+        if launched():
+            leave_error(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+        raise
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """One line, on the terminal or for the launcher, which tells it once for all processes."""
+    if launched():
+        leave_error(message)
+    else:
+        print(f"mmupt: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 def _version(show: bool) -> None:
@@ -98,13 +112,14 @@ def demo(
     """The main job: a small model gets better at real handwriting without labels."""
     from mmupt.config import load_config
     from mmupt.demo import demo_config, write_demo_data
-    from mmupt.runs import open_run
 
     config = load_config(None, settings or [], demo_config(out.resolve() / "data", seed))
     command = "demo --compare" if compare else "demo"
-    with open_run(out, config, command) as folder:
-        if not (folder.root / "data" / "config.yaml").exists():
+    processes = connect()
+    with _open(out, config, command) as folder:
+        if processes.main and not (folder.root / "data" / "config.yaml").exists():
             write_demo_data(folder.root / "data", seed, truth=compare)
+        processes.wait()
         truth = folder.root / "data" / "unlabelled-truth.jsonl"
         _staged(folder, config, _material(config, truth if compare else None), lang, as_json)
 
@@ -139,7 +154,6 @@ def run(
     """The staged whole: base, SFT, label-free rounds, evaluation after each."""
     from mmupt.config import load_config
     from mmupt.errors import ConfigError
-    from mmupt.runs import open_run
 
     config = load_config(config_file, settings or [])
     target = out or config.out
@@ -158,7 +172,7 @@ def run(
         *material.unlabelled,
     ]
     _check_new_run(config, target, questions)
-    with open_run(target, config, "run") as folder:
+    with _open(target, config, "run") as folder:
         _staged(folder, config, material, lang, as_json)
 
 
@@ -338,6 +352,53 @@ def study(
     typer.echo(f"{out / 'table.md'}, {out / 'study.png'}, {out / 'study.json'}")
 
 
+@app.command(
+    "launch",
+    context_settings={"allow_interspersed_args": False},
+)
+def launch_verb(
+    context: typer.Context,
+    words: Annotated[
+        list[str], typer.Argument(metavar="VERB ARGS...", help="A verb of mmupt with its options.")
+    ],
+    nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes on this node.")],
+    nnodes: Annotated[int, typer.Option("--nnodes", min=1, help="As of torchrun.")] = 1,
+    node_rank: Annotated[int | None, typer.Option("--node-rank", help="As of torchrun.")] = None,
+    rdzv_backend: Annotated[
+        str | None, typer.Option("--rdzv-backend", help="As of torchrun.")
+    ] = None,
+    rdzv_endpoint: Annotated[
+        str | None, typer.Option("--rdzv-endpoint", help="As of torchrun.")
+    ] = None,
+    rdzv_id: Annotated[str | None, typer.Option("--rdzv-id", help="As of torchrun.")] = None,
+    master_addr: Annotated[
+        str | None, typer.Option("--master-addr", help="As of torchrun.")
+    ] = None,
+    master_port: Annotated[
+        int | None, typer.Option("--master-port", help="As of torchrun.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the command instead of running it.")
+    ] = False,
+) -> None:
+    """A verb in several processes (torchrun): train, run, sft, demo or eval."""
+    check_verb(words)
+    given = {
+        "--node-rank": node_rank, "--rdzv-backend": rdzv_backend, "--rdzv-endpoint": rdzv_endpoint,
+        "--rdzv-id": rdzv_id, "--master-addr": master_addr, "--master-port": master_port,
+    }  # fmt: skip
+    options = tuple(f"{name}={value}" for name, value in given.items() if value is not None)
+    root = context.parent.command if context.parent else None
+    assert isinstance(root, TyperGroup)  # noqa: S101
+    # A mistyped option ends here, before anything starts.
+    root.commands[words[0]].make_context(words[0], list(words[1:]), parent=context.parent)
+    plan = Launch(nproc, tuple(words), nnodes, options)
+    if dry_run:
+        typer.echo(plan.command())
+        return
+    raise typer.Exit(launch(plan))
+
+
 def _material(config: Config, truth: Path | None) -> Material:
     """All data of a staged run, read before anything is written."""
     from mmupt.pipeline.material import Material
@@ -363,6 +424,8 @@ def _staged(
 
     with _progress(folder, config, lang, as_json) as stages:
         metrics = run_staged(stages, material)
+    if not stages.processes.main:
+        return
     written = write_report(folder.root, lang)
     if as_json:
         _print_json(metrics)
@@ -383,13 +446,15 @@ def _single_stage(
 ) -> Iterator[tuple[Stages, dict[str, Any]]]:
     """A command that is one stage: opens the run, shows progress, writes `metrics.json`."""
     from mmupt.pipeline.staged import about
-    from mmupt.runs import open_run, write_json
+    from mmupt.runs import write_json
 
     result: dict[str, Any] = {}
-    with open_run(out, config, command) as folder:
+    with _open(out, config, command) as folder:
         with _progress(folder, config, "en", as_json) as stages:
             yield stages, result
             result |= about(config)
+        if not stages.processes.main:
+            return
         write_json(folder.metrics, result)
     if as_json:
         _print_json(result)
@@ -402,22 +467,39 @@ def _single_stage(
 
 
 @contextmanager
+def _open(root: Path, config: Config, command: str) -> Iterator[RunFolder]:
+    """`open_run` by the main process; the others come in once it has the folder."""
+    from mmupt.runs import RunFolder, open_run
+
+    processes = connect()
+    if not processes.main:
+        processes.wait()
+        yield RunFolder(root)
+        return
+    with open_run(root, config, command) as folder:
+        processes.wait()
+        yield folder
+
+
+@contextmanager
 def _progress(folder: RunFolder, config: Config, lang: Lang, as_json: bool) -> Iterator[Stages]:
     """Threads set, events logged, bars drawn on standard error."""
     import torch
     from rich.console import Console
 
     from mmupt.console import LiveProgress
-    from mmupt.events import EventLog
+    from mmupt.events import EventLog, SilentLog
     from mmupt.pipeline.stages import Stages
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    console = Console(stderr=True, quiet=as_json)
+    processes = connect()
+    console = Console(stderr=True, quiet=as_json or not processes.main)
     with LiveProgress(console, lang) as bars:
-        log = EventLog(folder.events, (bars,))
-        log.emit("run_started", seed=config.seed, version=__version__)
-        yield Stages(folder, config, log)
+        log = EventLog(folder.events, (bars,)) if processes.main else SilentLog()
+        log.emit("run_started", seed=config.seed, version=__version__, processes=processes.count)
+        yield Stages(folder, config, log, processes=processes)
+    disconnect()
 
 
 def _command_config(
@@ -484,12 +566,13 @@ def _finish(stages: Stages, stage: str) -> dict[str, Any]:
     """Put the final model at OUT/model."""
     from mmupt.runs import copy_folder
 
-    copy_folder(stages.folder.checkpoint(stage), stages.folder.model)
+    if stages.processes.main:
+        copy_folder(stages.folder.checkpoint(stage), stages.folder.model)
     return {"model": str(stages.folder.model), "stage": stage}
 
 
 def _report_left_out(left_out: Sequence[Any]) -> None:
-    for row in left_out:
+    for row in left_out if connect().main else ():
         typer.echo(f"left out {row.origin}: {row.reason}", err=True)
 
 

@@ -4,7 +4,8 @@
     ├── InputError        a file, row or image that cannot be used
     ├── ConfigError       a setting that is unknown, out of range or in conflict
     ├── ModelError        a folder that is not a usable image-text model
-    └── RunFolderError    an output folder that holds something else
+    ├── RunFolderError    an output folder that holds something else
+    └── ProcessError      processes that cannot be started, or that are gone
 
 A message names the place (file, row or key), the value found, what was expected and what to do.
 """
@@ -30,3 +31,7 @@ class ModelError(MmuptError):
 
 class RunFolderError(MmuptError):
     """An output folder that already holds another run, or is not writable."""
+
+
+class ProcessError(MmuptError):
+    """Processes that cannot be started together, or one that is gone."""

@@ -37,6 +37,16 @@ class EventLog:
             listener(event)
 
 
+class SilentLog(EventLog):
+    """For the processes of a run that write nothing; the main one has the events."""
+
+    def __init__(self) -> None:
+        self.listeners = ()
+
+    def emit(self, event_type: str, **fields: Any) -> None:
+        """Nothing."""
+
+
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a file in order; half a line that a killed run left is passed over."""
     if not path.exists():

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
     ("config", "events"),  # the schema; what happened
-    ("runs", "console", "demo", "report"),  # run folders, progress, the preset, pages and plots
+    ("runs", "console", "demo", "report", "launch"),  # folders, progress, preset, pages, torchrun
     ("policy",),  # the model: loading, sampling, scoring
     ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
@@ -248,7 +248,9 @@ def test_only_the_model_side_knows_torch() -> None:
         if i.target.split(".")[0] in ("torch", "transformers") and i.module != ENCODER
     }
     assert {"policy", "train"} <= knows
-    assert knows <= {"processes", "policy", "guard", "train", "evaluate", "pipeline", "cli"}
+    assert knows <= {
+        "processes", "launch", "policy", "guard", "train", "evaluate", "pipeline", "cli"
+    }  # fmt: skip
 
 
 def test_importing_the_package_is_light() -> None:
@@ -260,7 +262,7 @@ def test_importing_the_package_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "demo", "demo-data", "run", "sft", "train", "eval", "vote", "study"]
+    "verb", ["", "demo", "demo-data", "run", "sft", "train", "eval", "vote", "study", "launch"]
 )
 def test_help_is_light(verb: str) -> None:
     code = f"""

@@ -20,6 +20,7 @@ from mmupt.policy.model import Policy, inference
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.sampler import SamplingParams, decode, stream_seeds
 from mmupt.policy.shared import Prefix, prefill
+from mmupt.processes import ALONE, Processes
 from mmupt.stats import mean_interval, wilson
 from mmupt.types import Completion, Finish, LabelledSample
 
@@ -108,17 +109,20 @@ def evaluate(
     seed: int,
     sampled: bool = True,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Scores:
     """Answer every row greedily and `num_samples` times at `temperature`, and score the answers.
 
-    Greedy and sampled answers share one prefill of the prompt and its images.
+    Greedy and sampled answers share one prefill of the prompt and its images. Each process answers
+    its share of the rows, and all get all scores.
     """
     started = time.perf_counter()
     k = config.num_samples if sampled else 0
     seeds = stream_seeds(seed, EVALUATION_STREAM, count=len(rows) * k) if k else None
     columns: list[tuple[float, ...]] = []
-    for start in range(0, len(rows), config.batch_size):
-        part = rows[start : start + config.batch_size]
+    mine = processes.share(len(rows))
+    for start in range(mine.start, mine.stop, config.batch_size):
+        part = rows[start : min(start + config.batch_size, mine.stop)]
         shown = [prompts.prompt(r.sample) for r in part]
         with inference(policy):
             prefix = prefill(policy, encode(policy, shown))
@@ -135,8 +139,9 @@ def evaluate(
             replies = (greedy[i][0], *(drawn[i] if drawn else ()))
             columns.append(_score(row.answer, shown[i], replies, config))
         if progress is not None:
-            progress(min(start + config.batch_size, len(rows)), len(rows))
-    table = np.asarray(columns, dtype=np.float64)
+            done = start + len(part) - mine.start
+            progress(round(len(rows) * done / (mine.stop - mine.start)), len(rows))
+    table = np.asarray(processes.join(columns), dtype=np.float64)
     return Scores.from_columns(
         [r.sample.id for r in rows],
         {name: table[:, i] if k or i == 0 else np.empty(0) for i, name in enumerate(COLUMNS)},

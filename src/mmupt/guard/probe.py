@@ -17,6 +17,7 @@ from mmupt.policy.model import Policy, inference
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.sampler import SamplingParams, stream_seeds
 from mmupt.policy.score import completion_logprobs, token_batch
+from mmupt.processes import ALONE, Processes
 from mmupt.types import Finish, Sample
 
 GUARD_STREAM = 4
@@ -66,6 +67,7 @@ class Probe:
         max_completion_length: longest reply.
         batch_size: prompts per forward pass.
         seed: of views and of the one sampled completion.
+        processes: who asks together; each its share of the prompts, and all get all replies.
     """
 
     samples: tuple[Sample, ...]
@@ -76,6 +78,7 @@ class Probe:
     max_completion_length: int
     batch_size: int
     seed: int
+    processes: Processes = ALONE
 
     @property
     def views(self) -> tuple[int, ...]:
@@ -110,12 +113,16 @@ class Probe:
         shown = [self.maker.prompt(s, v, stream) for s in self.samples for v in range(views)]
         flat = [group[0].answer for group in self._ask(policy, shown, 0.0)]
         own = [flat[i : i + views] for i in range(0, len(flat), views)]
-        return surplus(labels, own, start.jury_NJ, self.kind, self.rtol)
+        return self.processes.told(
+            lambda: surplus(labels, own, start.jury_NJ, self.kind, self.rtol)
+        )
 
     def look(self, policy: Policy, start: Start, step: int) -> Look:
         """The figures of `policy` after update `step`."""
         replies = self._replies(policy, self.views, self._kl(policy, start))
-        return look_at(step, replies, start.replies, start.jury_NJ, self.kind, self.rtol)
+        return self.processes.told(
+            lambda: look_at(step, replies, start.replies, start.jury_NJ, self.kind, self.rtol)
+        )
 
     def _replies(self, policy: Policy, views: Sequence[int], kl: float) -> Replies:
         groups = self._ask(policy, self._prompts(views), 0.0)
@@ -136,12 +143,14 @@ class Probe:
     def _ask(
         self, policy: Policy, prompts: Sequence[Prompt], temperature: float
     ) -> list[list[Reply]]:
-        return ask(
-            policy, prompts, 1,
+        mine = self.processes.share(len(prompts))
+        own = ask(
+            policy, prompts[mine], 1,
             SamplingParams(temperature, max_completion_length=self.max_completion_length),
-            stream_seeds(self.seed, GUARD_STREAM, count=len(prompts)),
+            stream_seeds(self.seed, GUARD_STREAM, count=len(prompts))[mine],
             kind=self.kind, batch_size=self.batch_size,
         )  # fmt: skip
+        return self.processes.join(own)
 
     def _kl(self, policy: Policy, start: Start) -> float:
         """KL(start || policy) per token in nats, from completions that the start sampled.
@@ -150,15 +159,17 @@ class Probe:
 
         Unbiased for the KL of whole completions, and needs no second model in memory.
         """
-        prompts = self._prompts((0,))
+        mine = self.processes.share(len(self.samples))
+        prompts, token_ids = self._prompts((0,))[mine], start.token_ids[mine]
         total = 0.0
         with inference(policy):
             for i in range(0, len(prompts), self.batch_size):
                 part = slice(i, i + self.batch_size)
-                tokens = token_batch(policy, start.token_ids[part])
+                tokens = token_batch(policy, token_ids[part])
                 batch = encode(policy, prompts[part])
                 logps_NT, _ = completion_logprobs(policy, batch, [1] * len(batch), tokens)
                 total += float((logps_NT * tokens.mask_NT).sum(dtype=torch.float64))
+        (total,) = self.processes.sum([total])
         return (sum(start.logprobs) - total) / sum(map(len, start.token_ids))
 
 

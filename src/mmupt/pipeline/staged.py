@@ -45,7 +45,8 @@ def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
     if material.truth:
         arms = run_arms(stages, material, after=start)
     metrics = collect_metrics(stages, done, arms, start)
-    write_json(stages.folder.metrics, metrics)
+    if stages.processes.main:
+        write_json(stages.folder.metrics, metrics)
     stages.log.emit("run_finished", seconds=time.perf_counter() - started)
     return metrics
 

@@ -21,6 +21,7 @@ from mmupt.pipeline.card import model_card
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.policy.prompts import PromptMaker
+from mmupt.processes import ALONE, Processes
 from mmupt.runs import RunFolder
 from mmupt.train.checkpoint import load_state
 from mmupt.train.grpo import AfterStep, Run, train_label_free, train_supervised
@@ -62,6 +63,7 @@ class Stages:
             of the quick evaluation for the curves.
         audited: rows whose answers people have checked; they choose the best checkpoint of a
             label-free round, and nothing is trained on them.
+        processes: who works on the stages together; the main one writes, and all see the folder.
     """
 
     folder: RunFolder
@@ -70,6 +72,7 @@ class Stages:
     test: Sequence[LabelledSample] = ()
     candidates: bool = False
     audited: Sequence[LabelledSample] = ()
+    processes: Processes = ALONE
     _policy: Policy | None = field(default=None, repr=False)
     _stage: str = ""
 
@@ -102,6 +105,7 @@ class Stages:
             run_sft(
                 policy, rows, sft, self.prompts, self.log, state_dir=self.folder.state(stage),
                 save_steps=self.config.save_steps, seed=self.config.seed, stage=stage,
+                processes=self.processes,
             )  # fmt: skip
 
         return self._train(stage, after, work, len(rows))
@@ -149,7 +153,7 @@ class Stages:
     def evaluate(self, stage: str) -> Scores:
         """Score the model of `stage` on the held-out rows, once."""
         path = self.folder.scores(stage)
-        if not path.exists():
+        if not self.processes.told(path.exists):
             self.log.emit("evaluation_started", stage=stage, total=len(self.test))
 
             def progress(done: int, total: int) -> None:
@@ -157,16 +161,19 @@ class Stages:
 
             scores = evaluate(
                 self.policy(stage), self.test, self.config.eval, self.prompts,
-                seed=self.config.seed, progress=progress,
+                seed=self.config.seed, progress=progress, processes=self.processes,
             )  # fmt: skip
-            write_scores(path, scores)
+            if self.processes.main:
+                write_scores(path, scores)
             self.log.emit("evaluated", stage=stage, metrics=scores.metrics())
+            self.processes.wait()
         return read_scores(path)
 
     def _run(self, stage: str, key: int, config: Config | None) -> Run:
         return Run(
             config=config or self.config, prompts=self.prompts, log=self.log, stage=stage, key=key,
             state_dir=self.folder.state(stage), rollouts_dir=self.folder.rollouts,
+            processes=self.processes,
         )  # fmt: skip
 
     def _train(
@@ -177,13 +184,14 @@ class Stages:
         labels: int,
         how: str | None = None,
     ) -> str:
-        if not self.folder.checkpoint(stage).exists():
+        if not self.processes.told(self.folder.checkpoint(stage).exists):
             started = time.perf_counter()
             policy = self.policy(after)
             self._stage = f"{stage}, unfinished"  # whatever happens now, this is no longer `after`
             outcome = work(policy)
             card = model_card(stage, self.config, labels, how, outcome)
-            save_policy(policy, self.folder.checkpoint(stage), card)
+            if self.processes.main:
+                save_policy(policy, self.folder.checkpoint(stage), card)
             self._stage = stage
             self.log.emit(
                 "stage_finished",
@@ -192,7 +200,9 @@ class Stages:
                 seconds=time.perf_counter() - started,
                 **({} if outcome is None else asdict(outcome)),
             )
-        shutil.rmtree(self.folder.state(stage), ignore_errors=True)
+            self.processes.wait()
+        if self.processes.main:
+            shutil.rmtree(self.folder.state(stage), ignore_errors=True)
         return stage
 
     def _audit(self) -> Audit | None:
@@ -203,7 +213,7 @@ class Stages:
         def accuracy(policy: Policy) -> float:
             scores = evaluate(
                 policy, self.audited, self.config.eval, self.prompts, seed=self.config.seed,
-                sampled=False,
+                sampled=False, processes=self.processes,
             )  # fmt: skip
             return float(scores.greedy.mean())
 
@@ -212,6 +222,9 @@ class Stages:
     def guarded(self, stage: str) -> dict[str, Any]:
         """What the guard made of a finished round: its updates, the checkpoint that it kept, and
         what ended it with the evidence; empty where nothing watched."""
+        return self.processes.told(lambda: self._guarded(stage))
+
+    def _guarded(self, stage: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for event in read_events(self.folder.events):
             if event["type"] == "best_checkpoint" and event["stage"] == stage:
@@ -239,6 +252,7 @@ class Stages:
                     self.prompts,
                     seed=self.config.seed,
                     sampled=False,
+                    processes=self.processes,
                 )
                 metrics: dict[str, Any] = {"greedy": float(scores.greedy.mean()), "n": len(rows)}
                 self.log.emit("evaluated", stage=stage, step=step, interim=True, metrics=metrics)

@@ -96,6 +96,7 @@ def ask_views(
     key: Sequence[int],
     kind: str,
     batch_size: int,
+    first: int = 0,
 ) -> list[list[Reply]]:
     """views * per_view replies to every sample, view by view, each completion knowing its view.
 
@@ -103,9 +104,12 @@ def ask_views(
         stream: keeps views and random numbers apart from those of other uses; the views of a
             sample are the same whenever the stream is.
         key: seed and step of the draws.
+        first: place of the first of these samples among all of the step, which their random
+            numbers depend on.
     """
     prompts = [maker.prompt(s, v, stream) for s in samples for v in range(views)]
-    seeds = stream_seeds(*key, count=len(prompts) * per_view)
+    before = first * views * per_view
+    seeds = stream_seeds(*key, count=before + len(prompts) * per_view)[before:]
     flat = ask(policy, prompts, per_view, params, seeds, kind=kind, batch_size=batch_size)
     return [
         [

@@ -1,6 +1,8 @@
 """Points that a killed run resumes from, bit for bit.
 
-Random numbers need no saving: every draw is a function of seed, stage and step.
+Random numbers need no saving: every draw is a function of seed, stage and step. A point holds whole
+tensors by the names of their parameters and knows nothing of processes: what several have saved,
+any number goes on from.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mmupt.errors import RunFolderError
 from mmupt.events import jsonable
+from mmupt.processes import ALONE, Processes
 
 
 def save_state(
@@ -26,18 +30,21 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     extra: Mapping[str, Mapping[str, torch.Tensor]],
     notes: Mapping[str, Any] | None = None,
+    processes: Processes = ALONE,
 ) -> None:
-    """Write ``folder/{step}`` whole, then delete the older ones.
+    """Write ``folder/{step}`` whole, then delete the older ones. Only the main process writes.
 
     Args:
         extra: further named tensors, such as a teacher's weights (see `weights`).
         notes: anything JSON, such as what a guard remembers.
     """
+    if not processes.main:
+        return
     temporary = folder / f".tmp-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file(_contiguous(weights(model)), temporary / "model.safetensors")
-    save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
+    save_file(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
     for name, tensors in extra.items():
         save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
     state = jsonable({"step": step, "notes": notes or {}})
@@ -55,57 +62,81 @@ def load_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     extra: Mapping[str, dict[str, torch.Tensor]],
+    processes: Processes = ALONE,
 ) -> tuple[int, dict[str, Any]]:
-    """Restore the newest point in `folder`, the tensors in place.
+    """Restore the newest point in `folder`, the tensors in place, in every process.
 
     Returns:
         Its step and its notes; 0 and none where there is no point.
+
+    Raises:
+        RunFolderError: the point is of another model.
     """
-    points = sorted(p for p in folder.glob("[0-9]*") if (p / "state.json").is_file())
-    if not points:
+    point = processes.told(lambda: _newest(folder))
+    if point is None:
         return 0, {}
-    point = points[-1]
-    _restore(weights(model), point / "model.safetensors")
+    parameters = dict(model.named_parameters())
+    saved = load_file(point / "model.safetensors")
+    if foreign := saved.keys() - parameters.keys():
+        raise RunFolderError(
+            f"{point}: holds weights of another model, such as {min(foreign)}; remove the folder "
+            "to start the stage anew"
+        )
+    _restore(parameters, saved)
     for name, tensors in extra.items():
-        _restore(tensors, point / f"{name}.safetensors")
-    tensors = load_file(point / "optimizer.safetensors")
-    for index, parameter in enumerate(_parameters(optimizer)):
-        prefix = f"{index}."
-        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        if state:
-            optimizer.state[parameter] = {
-                k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
-            }
+        _restore(tensors, load_file(point / f"{name}.safetensors"))
+    _restore_optimizer(parameters, optimizer, load_file(point / "optimizer.safetensors"))
     state = json.loads((point / "state.json").read_text(encoding="utf-8"))
     return int(state["step"]), dict(state["notes"])
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
+def weights(model: nn.Module, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:
+    """The parameters that are trained, or those of `names`; tied ones once."""
+    return {
+        name: p.detach()
+        for name, p in model.named_parameters()
+        if (p.requires_grad if names is None else name in names)
+    }
 
 
-def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters, tied ones once."""
-    return {name: p.detach() for name, p in model.named_parameters()}
+def _newest(folder: Path) -> Path | None:
+    points = sorted(p for p in folder.glob("[0-9]*") if (p / "state.json").is_file())
+    return points[-1] if points else None
 
 
 def _contiguous(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
     return {
-        f"{index}.{key}": value.detach().clone().contiguous()
-        for index, parameter in enumerate(_parameters(optimizer))
+        f"{name}.{key}": value.detach().clone().contiguous()
+        for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def _restore(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Copy what the file holds into `tensors`; what is missing there is added."""
+def _restore_optimizer(
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    saved: Mapping[str, torch.Tensor],
+) -> None:
+    own = [p for group in optimizer.param_groups for p in group["params"]]
+    # Points of version 0.1 name a parameter by its number among the optimizer's.
+    places = {str(number): p for number, p in enumerate(own)} | dict(parameters)
+    for key, value in saved.items():
+        name, _, kind = key.rpartition(".")
+        parameter = places[name]
+        optimizer.state[parameter][kind] = value if kind == "step" else value.to(parameter.device)
+
+
+def _restore(tensors: dict[str, Any], saved: Mapping[str, torch.Tensor]) -> None:
+    """Copy what was saved into `tensors`; what is missing there is added."""
     with torch.no_grad():
-        for name, saved in load_file(path).items():
+        for name, value in saved.items():
             if name in tensors:
-                tensors[name].copy_(saved)
+                tensors[name].copy_(value)
             else:
-                tensors[name] = saved
+                tensors[name] = value

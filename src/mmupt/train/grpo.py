@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from mmupt.guard.watch import Audit, Guard, Outcome
 from mmupt.policy.answers import Reply
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
+from mmupt.processes import ALONE, Processes
 from mmupt.train.advantage import batch_std, group_advantages
 from mmupt.train.checkpoint import load_state, save_state, weights
 from mmupt.train.labels import (
@@ -63,6 +64,8 @@ class Run:
         key: makes this stage's random numbers its own.
         state_dir: points to resume from.
         rollouts_dir: where rollouts are written.
+        processes: who trains together; each rolls out and learns from its share of every step's
+            prompts, and the update is that of one process.
     """
 
     config: Config
@@ -72,6 +75,7 @@ class Run:
     key: int
     state_dir: Path
     rollouts_dir: Path
+    processes: Processes = ALONE
 
     @property
     def seed(self) -> int:
@@ -81,7 +85,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Judged:
-    """A group with its label, answers and rewards."""
+    """A group with its label, answers and rewards.
+
+    Every process judges all groups of a step; those that another one rolled out have no prompts.
+    """
 
     group: Group
     label: Label
@@ -117,7 +124,7 @@ def train_label_free(
     if teacher is not None:
         labeller = TeacherVotes(
             teacher, run.prompts, config.consensus, config.train.max_completion_length, run.seed,
-            config.train.micro_batch_size,
+            config.train.micro_batch_size, run.processes,
         )  # fmt: skip
     return _train(
         policy, samples, run, labeller, teacher, after_step, make_guard(samples, run, audit)
@@ -138,6 +145,7 @@ def make_guard(samples: Sequence[Sample], run: Run, audit: Audit | None = None) 
         max_completion_length=config.train.max_completion_length,
         batch_size=config.train.micro_batch_size,
         seed=run.seed,
+        processes=run.processes,
     )
     return Guard(config.guard, probe, run.log, run.stage, audit)
 
@@ -165,10 +173,11 @@ def _train(
         freeze_vision(policy.model)
     optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
     moving = teacher if run.config.consensus.teacher == "ema" else None
-    extra = {} if moving is None else {"teacher": weights(moving.model)}
+    moved = weights(policy.model).keys()
+    extra = {} if moving is None else {"teacher": weights(moving.model, moved)}
     if guard is not None:
         extra["best"] = guard.best
-    done, notes = load_state(run.state_dir, policy.model, optimizer, extra)
+    done, notes = load_state(run.state_dir, policy.model, optimizer, extra, run.processes)
     run.log.emit(
         "run_resumed" if done else "stage_started",
         stage=run.stage,
@@ -191,10 +200,12 @@ def _train(
         set_learning_rate(optimizer, rate)
         indices = batch_indices(len(samples), config.prompts_per_step, step, run.seed)
         judged = judge(policy, [samples[i] for i in indices], run, labeller, step)
-        stats = update(policy, optimizer, [j.scored for j in judged], config, reference)
+        mine = [j.scored for j in judged if j.group.prompts]
+        stats = update(policy, optimizer, mine, config, reference, run.processes)
         if moving is not None:
             _move_average(moving, policy, run.config.consensus.ema_decay)
-        write_rollouts(run.rollouts_dir, run.stage, step, judged)
+        if run.processes.main:
+            write_rollouts(run.rollouts_dir, run.stage, step, judged)
         figures = summarise(judged, stats)
         run.log.emit(
             "grpo_step",
@@ -208,7 +219,7 @@ def _train(
             stopping = guard.after(policy, step, figures["entropy"], config.max_steps)
         if step % run.config.save_steps == 0 and step < config.max_steps and not stopping:
             kept = {"guard": guard.state()} if guard is not None else {}
-            save_state(run.state_dir, step, policy.model, optimizer, extra, kept)
+            save_state(run.state_dir, step, policy.model, optimizer, extra, kept, run.processes)
         if after_step is not None:
             after_step(step)
     return guard.finish(policy, step, stopping) if guard is not None else Outcome(step)
@@ -228,25 +239,47 @@ def judge(
 ) -> list[Judged]:
     """Label, roll out and reward one step's samples, in their order.
 
+    The processes share the rolling out; each gets all groups, the others' without their prompts,
+    as labels, filters and deviations may look at a whole step.
+
     With a labeller, a prompt that is not kept is never rolled out: its group is empty. Without one
     the policy's own rollouts vote (online), and a prompt that is not kept gets no reward.
     """
     config = run.config
-    consensus = config.consensus
+    consensus, processes = config.consensus, run.processes
     both = consensus.strategy.name == "dual" and isinstance(labeller, TeacherVotes)
     labels = labeller.labels(samples, step) if labeller is not None and not both else None
     wanted = [True] * len(samples) if labels is None else [label.trains for label in labels]
     asked = [s for s, want in zip(samples, wanted, strict=True) if want]
-    in_order = iter(roll_out(policy, asked, run.prompts, config.train, seed=run.seed, step=step))
-    groups = [
-        next(in_order) if want else Group(sample, (), ())
-        for sample, want in zip(samples, wanted, strict=True)
-    ]
-    replies = [group.replies(consensus.kind) for group in groups]
+    answered = iter(_answer_together(policy, asked, run, step))
+    groups, replies = zip(
+        *(
+            next(answered) if want else (Group(sample, (), ()), ())
+            for sample, want in zip(samples, wanted, strict=True)
+        ),
+        strict=True,
+    )
     if labels is None:
         teachers = labeller.replies(samples, step) if isinstance(labeller, TeacherVotes) else ()
-        labels = label_by_vote(replies, samples, consensus, teachers)
-    return reward(groups, labels, replies, config)
+        labels = processes.told(lambda: label_by_vote(replies, samples, consensus, teachers))
+    return reward(groups, labels, replies, config, processes)
+
+
+def _answer_together(
+    policy: Policy, samples: Sequence[Sample], run: Run, step: int
+) -> list[tuple[Group, tuple[Reply, ...]]]:
+    """Every sample's group with its replies; this process rolls out and reads its own share."""
+    mine = run.processes.share(len(samples))
+    own = roll_out(
+        policy, samples[mine], run.prompts, run.config.train,
+        seed=run.seed, step=step, first=mine.start,
+    )  # fmt: skip
+    answered = [(group, group.replies(run.config.consensus.kind)) for group in own]
+    # Pictures stay where they are: the others' groups are voted on and recorded, not trained on.
+    bare = [(replace(group, prompts=()), replies) for group, replies in answered]
+    everyone = run.processes.join(bare)
+    everyone[mine] = answered
+    return everyone
 
 
 def reward(
@@ -254,13 +287,17 @@ def reward(
     labels: Sequence[Label],
     replies: Sequence[Sequence[Reply]],
     config: Config,
+    processes: Processes = ALONE,
 ) -> list[Judged]:
     """Rewards and advantages of a step's groups; a penalty is taken off the advantages."""
     answers = [tuple(reply.answer for reply in group) for group in replies]
-    rewards = [
-        reward_answers(label, own, config.consensus)
-        for label, own in zip(labels, answers, strict=True)
-    ]
+    mine = processes.share(len(groups))
+    rewards = processes.join(
+        [
+            reward_answers(label, own, config.consensus)
+            for label, own in zip(labels[mine], answers[mine], strict=True)
+        ]
+    )
     spread = batch_std([r for r, label in zip(rewards, labels, strict=True) if label.kept])
     return [
         Judged(

@@ -25,6 +25,7 @@ from mmupt.policy.answers import Reply, ask_views
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.sampler import SamplingParams
+from mmupt.processes import ALONE, Processes
 from mmupt.types import Completion, Sample, Vote
 
 TEACHER_STREAM = 1
@@ -183,13 +184,15 @@ class TeacherVotes:
     max_completion_length: int
     seed: int
     batch_size: int
+    processes: Processes = ALONE
 
     def replies(self, samples: Sequence[Sample], step: int) -> list[list[Reply]]:
-        """The teacher's replies, view by view."""
+        """The teacher's replies, view by view; each process asks its share of the samples."""
         config = self.config
-        return ask_views(
+        mine = self.processes.share(len(samples))
+        own = ask_views(
             self.teacher,
-            samples,
+            samples[mine],
             self.prompts,
             views=config.views,
             per_view=config.samples_per_view,
@@ -200,10 +203,13 @@ class TeacherVotes:
             key=(self.seed, TEACHER_STREAM, step),
             kind=config.kind,
             batch_size=self.batch_size,
+            first=mine.start,
         )
+        return self.processes.join(own)
 
     def labels(self, samples: Sequence[Sample], step: int) -> list[Label]:
-        return label_by_vote(self.replies(samples, step), samples, self.config)
+        replies = self.replies(samples, step)
+        return self.processes.told(lambda: label_by_vote(replies, samples, self.config))
 
 
 @dataclass

@@ -49,8 +49,13 @@ def roll_out(
     *,
     seed: int,
     step: int,
+    first: int = 0,
 ) -> list[Group]:
     """Sample `num_generations` completions of every sample.
+
+    Args:
+        first: place of the first of these samples among all of the step, which their random
+            numbers depend on.
 
     Groups are whole by construction: a sample's completions are never split over batches of
     different calls, and nothing is cut by position.
@@ -60,8 +65,9 @@ def roll_out(
     )
     per_view = config.num_generations // config.views
     per_batch = max(1, config.micro_batch_size // config.views)
-    count = len(samples) * config.num_generations
-    all_seeds = stream_seeds(seed, STUDENT_STREAM, step, count=count)
+    per_sample = config.num_generations
+    count = (first + len(samples)) * per_sample
+    all_seeds = stream_seeds(seed, STUDENT_STREAM, step, count=count)[first * per_sample :]
     groups: list[Group] = []
     for start in range(0, len(samples), per_batch):
         part = samples[start : start + per_batch]
@@ -71,7 +77,7 @@ def roll_out(
         ]
         batch = encode(policy, [p for vs in views for p in vs])
         repeats = [per_view] * len(batch)
-        seeds = all_seeds[start * config.num_generations :][: sum(repeats)]
+        seeds = all_seeds[start * per_sample :][: sum(repeats)]
         sampled = sample(policy, batch, repeats, seeds, params)
         for i, (one, prompts_of_one) in enumerate(zip(part, views, strict=True)):
             completions = tuple(

@@ -15,6 +15,7 @@ from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.score import completion_logprobs, token_batch
+from mmupt.processes import ALONE, Processes
 from mmupt.train.checkpoint import load_state, save_state
 from mmupt.train.optim import clip_and_step, lr_factor, make_optimizer, set_learning_rate
 from mmupt.types import LabelledSample
@@ -56,14 +57,17 @@ def run_sft(
     save_steps: int,
     seed: int,
     stage: str = "sft",
+    processes: Processes = ALONE,
 ) -> None:
     """Minimise the mean negative log-likelihood of the target tokens, in place.
 
     loss = -sum_t log pi(y_t | x, y_<t) / number of target tokens in the batch
+
+    Each process takes its share of every batch; gradients are summed over them.
     """
     steps = total_steps(len(rows), config)
     optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
-    done, _ = load_state(state_dir, policy.model, optimizer, {})
+    done, _ = load_state(state_dir, policy.model, optimizer, {}, processes)
     log.emit("run_resumed" if done else "stage_started", stage=stage, step=done, total_steps=steps)
     policy.model.train()
     for step in range(done + 1, steps + 1):
@@ -77,23 +81,28 @@ def run_sft(
         )
         set_learning_rate(optimizer, rate)
         view = 1 if config.augment else 0
-        shown = [prompts.prompt(r.sample, view, step, same_question=True) for r in batch]
-        encoded = encode(policy, shown)
-        targets = token_batch(policy, [target_ids(policy, r) for r in batch])
-        logps_NT, _ = completion_logprobs(policy, encoded, [1] * len(batch), targets)
-        tokens = float(targets.mask_NT.sum())
-        loss = -(logps_NT * targets.mask_NT).sum() / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
+        tokens = sum(len(target_ids(policy, r)) for r in batch)
+        own = 0.0
+        if part := batch[processes.share(len(batch))]:
+            shown = [prompts.prompt(r.sample, view, step, same_question=True) for r in part]
+            encoded = encode(policy, shown)
+            targets = token_batch(policy, [target_ids(policy, r) for r in part])
+            logps_NT, _ = completion_logprobs(policy, encoded, [1] * len(part), targets)
+            loss = -(logps_NT * targets.mask_NT).sum() / tokens
+            loss.backward()  # type: ignore[no-untyped-call]
+            own = float(loss.detach())
+        processes.sum_gradients(policy.model.parameters())
+        (total,) = processes.sum([own])
         norm = clip_and_step(policy.model.parameters(), optimizer, config.max_grad_norm)
         log.emit(
             "sft_step",
             stage=stage,
             step=step,
-            loss=float(loss.detach()),
+            loss=total,
             learning_rate=rate,
             grad_norm=norm,
-            tokens=int(tokens),
+            tokens=tokens,
             seconds=time.perf_counter() - started,
         )
         if step % save_steps == 0 and step < steps:
-            save_state(state_dir, step, policy.model, optimizer, {})
+            save_state(state_dir, step, policy.model, optimizer, {}, processes=processes)

@@ -13,6 +13,7 @@ from mmupt.config import TrainConfig
 from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy
 from mmupt.policy.score import completion_logprobs, pad_right, token_batch
+from mmupt.processes import ALONE, Processes
 from mmupt.train.loss import clipped_objective, kl_k3, loss_denominator, reduce_loss
 from mmupt.train.optim import clip_and_step
 from mmupt.train.rollout import Group
@@ -49,14 +50,13 @@ def accumulate_gradients(
     config: TrainConfig,
     reference: Policy | None,
     stats: UpdateStats,
+    processes: Processes = ALONE,
 ) -> None:
     """Backward through all groups, micro-batch by micro-batch; the sum is that of one big batch."""
     completions = [c for s in scored for c in s.group.completions]
+    count, length = processes.sum([len(completions), sum(len(c.token_ids) for c in completions)])
     total = loss_denominator(
-        config.loss_type,
-        len(completions),
-        sum(len(c.token_ids) for c in completions),
-        config.max_completion_length,
+        config.loss_type, int(count), int(length), config.max_completion_length
     )
     for part in _micro_batches(scored, config.micro_batch_size):
         prompts: list[Prompt] = [p for s in part for p in s.group.prompts]
@@ -98,6 +98,7 @@ def update(
     scored: Sequence[ScoredGroup],
     config: TrainConfig,
     reference: Policy | None = None,
+    processes: Processes = ALONE,
 ) -> UpdateStats:
     """All optimizer steps on one step's rollouts.
 
@@ -106,15 +107,23 @@ def update(
     """
     stats = UpdateStats()
     teaching = [s for s in scored if s.teaches]
-    if not teaching:
+    # Mini-batches are dealt out over the groups of all processes, as if one had them in this order.
+    counts = processes.gather(len(teaching))
+    first, together = sum(counts[: processes.rank]), sum(counts)
+    if not together:
         return stats
     policy.model.train()
-    parts = min(config.num_mini_batches, len(teaching))
+    parts = min(config.num_mini_batches, together)
     for _ in range(config.num_iterations):
         for i in range(parts):
-            accumulate_gradients(policy, teaching[i::parts], config, reference, stats)
-            trained = (p for p in policy.model.parameters() if p.requires_grad)
+            part = teaching[(i - first) % parts :: parts]
+            accumulate_gradients(policy, part, config, reference, stats, processes)
+            trained = [p for p in policy.model.parameters() if p.requires_grad]
+            processes.sum_gradients(trained)
             stats.grad_norms.append(clip_and_step(trained, optimizer, config.max_grad_norm))
+    stats.loss, stats.tokens, stats.entropy, stats.kl, stats.clipped = processes.sum(
+        [stats.loss, stats.tokens, stats.entropy, stats.kl, stats.clipped]
+    )
     return stats
 
 
