@@ -29,13 +29,44 @@ class ModelConfig(Section):
     path: Path | None = None
     """Local Hugging Face folder of the starting model; `--model` on the command line."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights."""
+    """Type of the weights. With bfloat16 the optimizer keeps a float32 copy of what it trains;
+    float16 is for evaluation, training refuses it."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `mps`, ..."""
     max_prompt_length: Positive | None = None
     """Longest prompt in tokens, images included; None: what the model has positions for."""
     max_pixels: Positive = 16_777_216
     """Largest image in pixels; a larger one is refused before it is decoded."""
+
+
+class LoraConfig(Section):
+    """An adapter: every stage trains a new one and merges it at its end. Needs `mmupt[lora]`."""
+
+    r: Positive = 16
+    """Rank of the update of each weight."""
+    lora_alpha: Positive = 32
+    """The update is scaled by `lora_alpha / r`."""
+    lora_dropout: float = 0.0
+    """Only 0: the ratio of two probabilities under different dropout is no policy ratio."""
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """`all-linear`: the linear layers of the language model, not those of the vision tower.
+    Or as in peft: a list of names, each meets every layer whose name ends so, in the vision tower
+    as well; or a regular expression for whole names."""
+    use_dora: bool = False
+    """DoRA (arXiv 2402.09353): direction and magnitude of each weight are trained apart."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Biases that are trained beside: none, all of the model, or those of the adapted layers."""
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> LoraConfig:
+        if self.lora_dropout != 0:
+            raise ValueError(
+                f"lora_dropout is {self.lora_dropout}, but has to be 0: with dropout the ratio of "
+                "the new to the sampled probability is noise"
+            )
+        if not self.target_modules or not all(self.target_modules):
+            raise ValueError("target_modules names nothing; expected 'all-linear' or layers")
+        return self
 
 
 class DataConfig(Section):
@@ -260,6 +291,8 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig | None = None
+    """None trains the weights themselves."""
     data: DataConfig = DataConfig()
     views: ViewsConfig = ViewsConfig()
     sft: SftConfig | None = SftConfig()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from mmupt.errors import ModelError
+from mmupt.policy import adapters
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -82,13 +84,37 @@ class Policy:
         return int(getattr(text, "max_position_embeddings", 1 << 20))
 
     def clone(self) -> Policy:
-        """An independent copy of the weights: a frozen teacher, a reference."""
-        import copy
+        """The policy as it is now, frozen: it stays while this one learns, or is moved by itself.
 
-        twin = copy.deepcopy(self.model)
-        twin.requires_grad_(False)
-        twin.eval()
+        What is trained is copied; every other tensor is shared with this policy and must not be
+        changed, so that freezing comes first: with an adapter only the adapter is copied.
+        """
+        twin = _twin(self.model, (p for p in self.model.parameters() if not p.requires_grad))
         return Policy(twin, self.processor, self.path, self.max_prompt_length)
+
+    def reference(self) -> Policy:
+        """The policy as it is now, frozen: a reference, a teacher that stands still.
+
+        As `clone`, but a new adapter, which changes nothing yet, is left out: then nothing is
+        copied, and answers cost what they cost without an adapter.
+        """
+        frozen = self.clone()
+        if adapters.idle(frozen.model):
+            adapters.detach(frozen.model)
+        return frozen
+
+
+def _twin(model: Any, shared: Iterable[nn.Parameter]) -> Any:
+    """A second tree of modules, frozen; parameters in `shared` keep their storage, others do not.
+
+    The twin has `Parameter` objects and module state of its own: neither what is frozen nor
+    Qwen's `rope_deltas` passes from one to the other.
+    """
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in shared}
+    twin = copy.deepcopy(model, memo)
+    twin.requires_grad_(False)
+    twin.eval()
+    return twin
 
 
 @contextmanager
@@ -115,11 +141,16 @@ def check_folder(path: Path) -> str:
     """Refuse a folder that cannot be a model, cheaply; returns its model type.
 
     Raises:
-        ModelError: no folder, no config.json, or no safetensors in it.
+        ModelError: no folder, no config.json, no safetensors in it, or an adapter.
     """
     if not path.is_dir():
         raise ModelError(f"{path}: not a folder; --model takes a local Hugging Face model folder")
     config_file = path / "config.json"
+    if (path / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{path}: an adapter{' beside a model' if config_file.is_file() else ' only'}; merge "
+            "it into its base model (peft: merge_and_unload) and give the merged folder"
+        )
     if not config_file.is_file():
         raise ModelError(f"{path}: no config.json in it; expected a Hugging Face model folder")
     try:
@@ -195,11 +226,20 @@ def _without_dropout(model: nn.Module) -> None:
 
 
 def save_policy(policy: Policy, folder: Path, card: str) -> None:
-    """Write a complete Hugging Face folder, atomically: it is there whole or not at all."""
+    """Write a complete Hugging Face folder, atomically: it is there whole or not at all.
+
+    With an adapter the folder holds the merged model, which everything loads as any other, and in
+    `adapter/` the adapter by itself. The policy stays as it is.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    policy.model.save_pretrained(temporary, safe_serialization=True)
+    model = policy.model
+    if adapters.adapted(model):
+        adapters.save_adapter(model, temporary / "adapter", policy.path)
+        model = _twin(model, model.parameters())
+        adapters.merge(model)
+    model.save_pretrained(temporary, safe_serialization=True)
     policy.processor.save_pretrained(temporary)
     (temporary / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)

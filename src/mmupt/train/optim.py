@@ -4,20 +4,75 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from mmupt.errors import ConfigError
+
 Schedule = Literal["constant", "linear", "cosine"]
+
+
+class MasterAdamW(torch.optim.AdamW):
+    """AdamW that keeps a float32 copy, the master, of each bfloat16 parameter that it trains.
+
+    bfloat16 has 8 bits: an update below 1/512 of a weight would be rounded away, step after step.
+    Here updates add up in the master, and the parameter is the master rounded. Masters are part of
+    the optimizer's state, under `master`, and are saved and restored with it. Moments are float32
+    as well, and gradients add up in float32 over micro-batches where torch has `grad_dtype`.
+
+    For float32 parameters this is AdamW itself.
+    """
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        for parameter in self._rounded():
+            if hasattr(parameter, "grad_dtype"):
+                parameter.grad_dtype = torch.float32
+
+    def _rounded(self) -> list[nn.Parameter]:
+        return [
+            p for group in self.param_groups for p in group["params"] if p.dtype == torch.bfloat16
+        ]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """As AdamW, on the masters; parameters without a gradient are left alone."""
+        rounded = [(p, p.data, p.grad) for p in self._rounded() if p.grad is not None]
+        for parameter, low, gradient in rounded:
+            parameter.grad = None
+            parameter.data = self.state[parameter].get("master", low).float()
+            parameter.grad = gradient.float()
+        result = super().step(closure)
+        for parameter, low, gradient in rounded:
+            self.state[parameter]["master"] = parameter.data
+            low.copy_(parameter.data)
+            parameter.grad = None
+            parameter.data = low
+            parameter.grad = gradient
+        return result
 
 
 def make_optimizer(
     model: nn.Module, learning_rate: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only, not on norms and biases."""
+    """AdamW on what is trained; weight decay on matrices only, not on norms and biases.
+
+    Raises:
+        ConfigError: nothing is trained, or the model is held in float16.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
+    if not trained:
+        raise ConfigError(
+            "nothing is trained: train.freeze_vision freezes all that lora.target_modules names"
+        )
+    if any(p.dtype == torch.float16 for p in model.parameters()):
+        raise ConfigError(
+            "model.dtype is 'float16', in which small gradients become zero; train in 'bfloat16' "
+            "or 'float32'"
+        )
+    return MasterAdamW(
         [
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
@@ -58,11 +113,28 @@ def clip_and_step(
     return float(norm)
 
 
-def freeze_vision(model: nn.Module) -> int:
-    """Stop gradients into the vision tower and its connector; returns how many tensors."""
-    frozen = 0
-    for name, parameter in model.named_parameters():
-        if any(part in name for part in ("vision", "visual", "connector", "multi_modal_projector")):
-            parameter.requires_grad_(False)
-            frozen += 1
-    return frozen
+def freeze_vision(model: Any) -> int:
+    """Freeze all but the language model: the vision tower and what connects it to the text.
+
+    Of a Hugging Face model these are the parameters outside its decoder and its output layer,
+    whatever they are called (`visual`, `vision_tower` and `multi_modal_projector`,
+    `vision_model` and `connector`, `image_newline`, ...). Without a parameter that is trained
+    no graph is kept of the tower's forward.
+
+    Returns:
+        How many tensors are frozen.
+
+    Raises:
+        ConfigError: the model's language model cannot be told from the rest.
+    """
+    head = model.get_output_embeddings()
+    text = {id(p) for p in model.get_decoder().parameters()}
+    text |= {id(p) for p in head.parameters()} if head is not None else set()
+    vision = [p for p in model.parameters() if id(p) not in text]
+    if not vision:
+        raise ConfigError(
+            f"train.freeze_vision: no vision tower found in {type(model).__name__}; set it to false"
+        )
+    for parameter in vision:
+        parameter.requires_grad_(False)
+    return len(vision)
