@@ -127,7 +127,8 @@ class Processes:
         for parameter, processes in zip(trained, there.tolist(), strict=True):
             if processes:
                 if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
+                    kind = getattr(parameter, "grad_dtype", None)  # float32 for bfloat16 weights
+                    parameter.grad = torch.zeros_like(parameter, dtype=kind)
                 gradients.append(parameter.grad)
         for bucket in _buckets(gradients):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])

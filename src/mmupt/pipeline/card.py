@@ -40,7 +40,7 @@ tags: [mmupt, {stage}]
 
 Made by mmupt {__version__}: {how}.{_guarded(outcome)}
 
-Load it with `AutoModelForImageTextToText.from_pretrained` and `AutoProcessor.from_pretrained`.
+Load it with `AutoModelForImageTextToText.from_pretrained` and `AutoProcessor.from_pretrained`.{_adapter(config)}
 
 ## Limits
 
@@ -54,6 +54,17 @@ The licence of the starting model and of the data hold on.
 {dump_config(config).rstrip()}
 ```
 """
+
+
+def _adapter(config: Config) -> str:
+    """What is in `adapter/`; nothing where the weights themselves are trained."""
+    if config.lora is None:
+        return ""
+    kind = "DoRA" if config.lora.use_dora else "LoRA"
+    return (
+        f"\nThe {kind} adapter that this stage trained is merged into it; by itself, for peft, it is "
+        "in `adapter/`\nand belongs on the model that the stage started from."
+    )
 
 
 def _guarded(outcome: Outcome | None) -> str:

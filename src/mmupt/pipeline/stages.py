@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
+from zlib import crc32
 
 import torch
 
@@ -18,6 +19,7 @@ from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.events import EventLog, read_events
 from mmupt.guard.watch import Audit, Outcome
 from mmupt.pipeline.card import model_card
+from mmupt.policy import adapters
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.policy.prompts import PromptMaker
@@ -77,6 +79,8 @@ class Stages:
     _stage: str = ""
 
     def __post_init__(self) -> None:
+        if self.config.lora is not None:
+            adapters.check_installed()
         self.prompts = PromptMaker(
             self.config.views, max_pixels=self.config.model.max_pixels, seed=self.config.seed
         )
@@ -188,10 +192,14 @@ class Stages:
             started = time.perf_counter()
             policy = self.policy(after)
             self._stage = f"{stage}, unfinished"  # whatever happens now, this is no longer `after`
+            if self.config.lora is not None:
+                adapters.attach(policy.model, self.config.lora, self._adapter_seed(stage))
             outcome = work(policy)
             card = model_card(stage, self.config, labels, how, outcome)
             if self.processes.main:
                 save_policy(policy, self.folder.checkpoint(stage), card)
+            adapters.merge(policy.model)  # as it is saved, and as the next stage would load it
+            self._policy = replace(policy, path=self.folder.checkpoint(stage))
             self._stage = stage
             self.log.emit(
                 "stage_finished",
@@ -204,6 +212,9 @@ class Stages:
         if self.processes.main:
             shutil.rmtree(self.folder.state(stage), ignore_errors=True)
         return stage
+
+    def _adapter_seed(self, stage: str) -> int:
+        return crc32(f"{self.config.seed} {stage}".encode())
 
     def _audit(self) -> Audit | None:
         """Greedy accuracy on the audited rows, as the guard asks for it."""

@@ -27,6 +27,20 @@ NAME = "default"
 """What peft calls the only adapter there is."""
 
 
+def check_installed() -> None:
+    """Refuse to begin what needs peft without it.
+
+    Raises:
+        ModelError: peft is not installed.
+    """
+    try:
+        import peft  # noqa: F401
+    except ImportError:
+        raise ModelError(
+            "section lora needs peft, which is not installed: pip install 'mmupt[lora]'"
+        ) from None
+
+
 def attach(model: Any, config: LoraConfig, seed: int) -> None:
     """Put a new adapter into the model, in place. Its outputs stay what they are, bit for bit.
 
@@ -41,13 +55,10 @@ def attach(model: Any, config: LoraConfig, seed: int) -> None:
         ModelError: peft is not installed, or there is an adapter already.
         ConfigError: `target_modules` name nothing, or something that is no linear layer.
     """
-    try:
-        import peft
-        from peft.tuners.tuners_utils import cast_adapter_dtype
-    except ImportError:
-        raise ModelError(
-            "section lora needs peft, which is not installed: pip install 'mmupt[lora]'"
-        ) from None
+    check_installed()
+    import peft
+    from peft.tuners.tuners_utils import cast_adapter_dtype
+
     if adapted(model):
         raise ModelError("the model has an adapter already; merge it before the next is attached")
     wanted = config.target_modules
@@ -179,7 +190,7 @@ def save_adapter(model: Any, folder: Path, base: Path) -> None:
     )
     settings = {
         **model.peft_config[NAME].to_dict(),
-        "base_model_name_or_path": str(base),
+        "base_model_name_or_path": str(base.resolve()),
         "inference_mode": True,
     }
     (folder / "adapter_config.json").write_text(

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmupt.config import Config
 from mmupt.events import EventLog
@@ -32,7 +31,8 @@ from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.processes import ALONE, Processes
 from mmupt.train.advantage import batch_std, group_advantages
-from mmupt.train.checkpoint import load_state, save_state, weights
+from mmupt.train.average import MovingAverage
+from mmupt.train.checkpoint import load_state, save_state
 from mmupt.train.labels import (
     Label,
     Labeller,
@@ -119,7 +119,11 @@ def train_label_free(
         How the round ended: to its end or stopped, and with which checkpoint.
     """
     config = run.config
-    teacher = policy.clone() if config.consensus.teacher != "online" else None
+    if config.train.freeze_vision:
+        freeze_vision(policy.model)  # before the teacher, who shares what is frozen
+    teacher = None
+    if config.consensus.teacher != "online":
+        teacher = policy.clone() if config.consensus.teacher == "ema" else policy.reference()
     labeller = None
     if teacher is not None:
         labeller = TeacherVotes(
@@ -154,6 +158,8 @@ def train_supervised(
     policy: Policy, rows: Sequence[LabelledSample], run: Run, *, after_step: AfterStep | None = None
 ) -> None:
     """GRPO towards true answers: what labels would have bought. Uses the labels it is given."""
+    if run.config.train.freeze_vision:
+        freeze_vision(policy.model)
     labeller = TrueLabels({row.sample.id: row.answer for row in rows})
     _train(policy, [row.sample for row in rows], run, labeller, None, after_step, None)
 
@@ -167,17 +173,20 @@ def _train(
     after_step: AfterStep | None,
     guard: Guard | None,
 ) -> Outcome:
-    config = run.config.train
-    reference = policy.clone() if config.beta else None
-    if config.freeze_vision:
-        freeze_vision(policy.model)
+    config, consensus = run.config.train, run.config.consensus
+    moving = None
+    if teacher is not None and consensus.teacher == "ema":
+        moving = MovingAverage(teacher, policy, consensus.ema_decay)
+    reference = None
+    if config.beta:  # a frozen teacher is the model of the round's start already
+        reference = teacher if teacher is not None and moving is None else policy.reference()
     optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
-    moving = teacher if run.config.consensus.teacher == "ema" else None
-    moved = weights(policy.model).keys()
-    extra = {} if moving is None else {"teacher": weights(moving.model, moved)}
+    extra = {} if moving is None else {"teacher": moving.averages}
     if guard is not None:
         extra["best"] = guard.best
     done, notes = load_state(run.state_dir, policy.model, optimizer, extra, run.processes)
+    if moving is not None:
+        moving.show()
     run.log.emit(
         "run_resumed" if done else "stage_started",
         stage=run.stage,
@@ -203,7 +212,7 @@ def _train(
         mine = [j.scored for j in judged if j.group.prompts]
         stats = update(policy, optimizer, mine, config, reference, run.processes)
         if moving is not None:
-            _move_average(moving, policy, run.config.consensus.ema_decay)
+            moving.update()
         if run.processes.main:
             write_rollouts(run.rollouts_dir, run.stage, step, judged)
         figures = summarise(judged, stats)
@@ -343,10 +352,3 @@ def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
-
-
-@torch.no_grad()
-def _move_average(teacher: Policy, policy: Policy, decay: float) -> None:
-    """teacher <- decay * teacher + (1 - decay) * policy"""
-    for slow, fast in zip(teacher.model.parameters(), policy.model.parameters(), strict=True):
-        slow.lerp_(fast.detach(), 1.0 - decay)

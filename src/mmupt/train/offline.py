@@ -141,15 +141,15 @@ def train_offline(
     config = run.config
     check_teacher(config)
     train = config.train
-    start = policy.clone()
+    if train.freeze_vision:
+        freeze_vision(policy.model)  # before the start, which shares what is frozen
+    start = policy.reference()
     labeller = None
     if config.consensus.teacher != "online":
         labeller = TeacherVotes(
             start, run.prompts, config.consensus, train.max_completion_length, run.seed,
             train.micro_batch_size,
         )  # fmt: skip
-    if train.freeze_vision:
-        freeze_vision(policy.model)
     optimizer = make_optimizer(policy.model, method.learning_rate, train.weight_decay)
     done, _ = load_state(run.state_dir, policy.model, optimizer, {})
     run.log.emit(
