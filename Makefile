@@ -19,9 +19,13 @@ check: setup
 
 setup: $(STAMP)
 
+# torchvision, which the tests of some processors need, lies beside the environment: its wheels do not
+# load with torch for CPUs, and transformers fails where it finds one that does not load.
+# tests/conftest.py makes it load.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target $(VENV)/torchvision torchvision
 	touch $(STAMP)
 
 # The embedded base model, from drawn digits only; about a quarter of an hour on two cores.

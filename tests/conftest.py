@@ -13,6 +13,29 @@ from hypothesis import settings
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported anywhere
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 sys.path.insert(0, str(Path(__file__).parent / "unit"))  # `tiny`, whatever the import mode
+TORCHVISION = Path(sys.prefix) / "torchvision"
+"""Where `make setup` puts torchvision, see the Makefile."""
+sys.path.append(str(TORCHVISION))
+
+
+def _vision_operators() -> object:
+    """Let torchvision be imported where its compiled operators are for another build of torch.
+
+    The published wheels go with torch for CUDA. Beside torch for CPUs torchvision misses two
+    operators, which no image processor calls, and refuses to be imported; their schemas are enough.
+    """
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    try:
+        torch.ops.load_library(str(TORCHVISION / "torchvision" / "_C.so"))
+    except OSError:
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+_OPERATORS = _vision_operators()  # the schemas live as long as this
 
 settings.register_profile("house", deadline=None, derandomize=True, database=None)
 settings.load_profile("house")
@@ -37,6 +60,25 @@ def idefics3_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) 
 
     logging.disable_progress_bar()
     return tiny.save_idefics3(tmp_path_factory.mktemp("models") / "idefics3")
+
+
+@pytest.fixture(scope="session")
+def model_folder(
+    tmp_path_factory: pytest.TempPathFactory, one_thread: None
+) -> Callable[[str], Path]:
+    """Tiny folders of `architectures.ARCHITECTURES` by name, each written once."""
+    import architectures
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    root, made = tmp_path_factory.mktemp("architectures"), dict[str, Path]()
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = architectures.ARCHITECTURES[name](root / name)
+        return made[name]
+
+    return folder
 
 
 @pytest.fixture
