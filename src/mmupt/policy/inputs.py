@@ -72,30 +72,43 @@ def chat_text(policy: Policy, problem: str) -> str:
 
 
 def encode(policy: Policy, prompts: Sequence[Prompt]) -> PromptBatch:
-    """Encode prompts with the model's processor.
+    """Encode prompts with the model's processor, as its own `apply_chat_template` would.
 
     Prompts are never cut: a cut prompt loses image tokens and the model then fails, or worse,
     answers without the picture.
 
     Raises:
         InputError: a prompt is longer than the policy's `max_prompt_length` or than the model has
-            positions for.
+            positions for; it has no picture and the model's processor needs one; or the processor
+            refuses it, such as a text that holds the model's own image tokens.
     """
-    arguments: dict[str, Any] = {"text": [chat_text(policy, p.problem) for p in prompts]}
+    texts = [chat_text(policy, p.problem) for p in prompts]
+    arguments: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
     if any(p.images for p in prompts):
         arguments["images"] = [list(p.images) for p in prompts]
     if "mm_token_type_ids" in policy.forward_names:
         arguments["return_mm_token_type_ids"] = True
-    encoded = policy.processor(**arguments, padding=True, return_tensors="pt")
+    begin = policy.tokenizer.bos_token
+    if begin and texts[0].startswith(begin):  # the template has written it; once is enough
+        arguments["add_special_tokens"] = False
+    blind = next((p for p in prompts if not p.images), None)
+    if blind is not None and not takes_text_alone(policy):
+        raise InputError(
+            f"{blind.origin or 'prompt'}: no image, and the processor of {policy.path} takes no "
+            "text without one; leave such rows out or use another model"
+        )
+    try:
+        encoded = policy.processor(text=texts, **arguments)
+    except ValueError as error:
+        raise InputError(
+            f"{_between(prompts)}: refused by the processor of {policy.path}: {error}"
+        ) from error
+    wanted = policy.forward_names - {"labels"}  # PaliGemma's processor makes labels of the prompt
     features = {
-        name: value.to(policy.device)
+        name: value.to(policy.device, policy.model.dtype if value.is_floating_point() else None)
         for name, value in encoded.items()
-        if isinstance(value, torch.Tensor)
-        and (name != "token_type_ids" or name in policy.forward_names)
+        if isinstance(value, torch.Tensor) and name in wanted
     }
-    for name, value in features.items():
-        if value.is_floating_point():
-            features[name] = value.to(policy.model.dtype)
     batch = PromptBatch(features)
     limit = min(policy.max_length, policy.max_prompt_length or policy.max_length)
     longest = int(batch.lengths.max())
@@ -106,3 +119,21 @@ def encode(policy: Policy, prompts: Sequence[Prompt]) -> PromptBatch:
             "shorten the problem, use smaller images, or raise model.max_prompt_length"
         )
     return batch
+
+
+def takes_text_alone(policy: Policy) -> bool:
+    """Whether the processor takes a prompt without pictures; PaliGemma's does not.
+
+    Beside prompts that have some it would take one, and spoil it.
+    """
+    try:
+        policy.processor(text=[chat_text(policy, "?")])
+    except ValueError:
+        return False
+    return True
+
+
+def _between(prompts: Sequence[Prompt]) -> str:
+    """Where prompts come from: the first and the last of them."""
+    ends = dict.fromkeys((prompts[0].origin, prompts[-1].origin))
+    return " to ".join(filter(None, ends)) or "prompts"
