@@ -40,7 +40,7 @@ class ModelConfig(Section):
 
 
 class LoraConfig(Section):
-    """An adapter: every stage trains a new one and merges it at its end. Needs `mmupt[lora]`."""
+    """One adapter per stage, merged at its end (`mmupt[lora]`); without it all weights train."""
 
     r: Positive = 16
     """Rank of the update of each weight."""
@@ -174,20 +174,40 @@ class TrainConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     epsilon: Annotated[float, Field(gt=0)] = 0.2
     """Lower clip of the policy ratio."""
-    epsilon_high: Annotated[float, Field(gt=0)] = 0.2
-    """Upper clip of the policy ratio."""
+    epsilon_high: Annotated[float, Field(gt=0)] | None = None
+    """Upper clip of the policy ratio; None: `epsilon`. For `cispo` the largest ratio itself."""
+    delta: Annotated[float, Field(gt=1)] | None = None
+    """Largest ratio where the advantage is negative, above 1 + `epsilon_high`; None: any."""
     beta: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the KL to the model of the round's start; 0 keeps no reference model."""
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """How the KL is estimated from the sampled tokens; `k1` needs `use_bias_correction_kl`."""
+    use_bias_correction_kl: bool = False
+    """Weigh the KL of each token with the policy ratio, so that its gradient has no bias."""
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
+    """How token losses are averaged: `grpo`, `dr_grpo`, `dapo` or `bnpo`, as in TRL; `cispo`
+    truncates the policy ratio instead of clipping the loss."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """A policy ratio for each token, or one for each completion: GSPO, with `loss_type: grpo`."""
+    adv_estimator: Literal["grpo", "rloo"] = "grpo"
+    """A completion's advantage over its whole group or over the others in it (leave one out)."""
     scale_rewards: Literal["group", "batch", "none"] = "none"
+    mask_truncated_completions: bool = False
+    """Leave completions that were cut at `max_completion_length` out of the loss."""
     num_iterations: Positive = 1
     """Passes over each step's rollouts."""
     num_mini_batches: Positive = 1
     """Updates per pass."""
     freeze_vision: bool = False
     """Leave the vision tower as it is."""
+    bf16: bool = False
+    """Compute the update's forward passes in bfloat16 where that is safe (autocast)."""
     micro_batch_size: Positive = 64
     """Prompts per forward pass; changes memory, not the result."""
+    micro_batch_tokens: Positive | None = None
+    """Tokens per forward pass of the update, prompts, completions and padding; a larger group is
+    split. It is halved when memory runs out; None: as many as `micro_batch_size` makes. Changes
+    memory, not the result."""
 
     @model_validator(mode="after")
     def _views_divide(self) -> TrainConfig:
@@ -195,6 +215,31 @@ class TrainConfig(Section):
             raise ValueError(
                 f"num_generations ({self.num_generations}) is not a multiple of "
                 f"views ({self.views})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clips_fit(self) -> TrainConfig:
+        if self.loss_type == "cispo" and (self.epsilon_high is None or self.epsilon_high < 1.0):
+            raise ValueError(
+                f"loss_type cispo truncates the policy ratio at epsilon_high, which is "
+                f"{self.epsilon_high}; set it to a ratio of at least 1, such as 5.0"
+            )
+        if self.loss_type == "cispo" and self.delta is not None:
+            raise ValueError("loss_type cispo has no delta; epsilon_high bounds every ratio")
+        high = self.epsilon if self.epsilon_high is None else self.epsilon_high
+        if self.delta is not None and self.delta <= 1.0 + high:
+            raise ValueError(
+                f"delta ({self.delta}) is a ratio and must be above 1 + epsilon_high ({1.0 + high})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kl_teaches(self) -> TrainConfig:
+        if self.beta and self.kl_estimator == "k1" and not self.use_bias_correction_kl:
+            raise ValueError(
+                "kl_estimator k1 has a gradient of mean zero as it is; set use_bias_correction_kl "
+                "to true, or take k2 or k3"
             )
         return self
 

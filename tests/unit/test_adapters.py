@@ -15,19 +15,21 @@ from architectures import ARCHITECTURES
 from safetensors.torch import load_file
 from tiny import Row, idefics3_row, naive_logprobs, picture, qwen_row
 
-from mmupt.config import Config, LoraConfig, load_config
+from mmupt.config import Config, LoraConfig, SftConfig, load_config
 from mmupt.errors import ConfigError, ModelError
 from mmupt.events import Event, EventLog
+from mmupt.pipeline.stages import Stages
 from mmupt.policy import adapters
 from mmupt.policy.inputs import Prompt, PromptBatch, encode
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.score import completion_logprobs, token_batch
+from mmupt.runs import RunFolder
 from mmupt.train.average import MovingAverage
 from mmupt.train.checkpoint import load_state, save_state
 from mmupt.train.grpo import Run, train_label_free
 from mmupt.train.optim import freeze_vision, make_optimizer
-from mmupt.types import Sample
+from mmupt.types import LabelledSample, Sample
 
 LORA = LoraConfig(r=4, lora_alpha=8)
 DORA = LoraConfig(r=4, lora_alpha=8, use_dora=True)
@@ -679,3 +681,87 @@ def test_float16_is_not_trained(make: Callable[[str], Policy], lora: LoraConfig 
         adapters.attach(model, lora, 0)
     with pytest.raises(ConfigError, match=r"model\.dtype is 'float16'"):
         make_optimizer(model, 1e-3, 0.0)
+
+
+# A run
+
+
+def stages_in(folder: Path, config: Config) -> tuple[Stages, list[Event]]:
+    events: list[Event] = []
+    log = EventLog(folder / "events.jsonl", (events.append,))
+    return Stages(RunFolder(folder), config, log), events
+
+
+def work(stages: Stages, samples: Sequence[Sample]) -> str:
+    """Fine-tuning, then two rounds; stages that are there are not repeated."""
+    rows = [LabelledSample(s, str(i)) for i, s in enumerate(samples)]
+    after = stages.sft(rows)
+    for number in (1, 2):
+        after = stages.label_free(samples, after=after, stage=f"round-{number}", key=number)
+    return after
+
+
+@PEFT_WARNS
+def test_a_run_of_several_stages(talker: Path, samples: list[Sample], tmp_path: Path) -> None:
+    """Each stage trains an adapter of its own; in one process or in three it is the same run."""
+    from peft import PeftModel
+
+    config = tiny.round_config("frozen", save_steps=2, max_steps=2)
+    config = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"path": talker}),
+            "lora": LORA,
+            "sft": SftConfig(learning_rate=3e-3, per_device_train_batch_size=2),
+        }
+    )
+    one, _ = stages_in(tmp_path / "one", config)
+    last = one.policy(work(one, samples))
+    for number in range(3):  # as if it had been killed after each stage
+        part, events = stages_in(tmp_path / "parts", config)
+        if number < 2:
+            with pytest.raises(Killed):
+                dying_after(part, number + 1, lambda part=part: work(part, samples))
+        else:
+            work(part, samples)
+        assert sum(e["type"] == "stage_finished" for e in events) == 1
+    for stage in ("sft", "round-1", "round-2"):
+        names = ("model.safetensors", "adapter/adapter_model.safetensors")
+        for name in names:
+            left, right = (
+                load_file(tmp_path / run / "checkpoints" / stage / name) for run in ("one", "parts")
+            )
+            assert left.keys() == right.keys()
+            assert all(torch.equal(left[n], right[n]) for n in left)
+    assert tiny.same_weights(last.model, load_policy(last.path, device="cpu").model)
+    # What peft makes of a stage's start and its adapter is what the stage left.
+    before, after = (tmp_path / "one" / "checkpoints" / stage for stage in ("round-1", "round-2"))
+    start = load_policy(before, device="cpu")
+    settings = json.loads((after / "adapter" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str(before)
+    _, (row, _) = prompts(start, "idefics3")
+    assert not torch.equal(logits(start, row), logits(last, row))
+    by_peft = PeftModel.from_pretrained(start.model, after / "adapter").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(by_peft(**row).logits, logits(last, row), atol=1e-4, rtol=0)
+    assert "LoRA adapter" in (after / "README.md").read_text()
+
+
+def dying_after(stages: Stages, count: int, run: Callable[[], Any]) -> None:
+    """Runs until `count` stages of the folder are finished and the next one is about to begin."""
+    train = stages._train
+
+    def stopping(stage: str, *more: Any) -> str:
+        done = len(list((stages.folder.root / "checkpoints").glob("*")))
+        if done >= count and not stages.folder.checkpoint(stage).exists():
+            raise Killed
+        return train(stage, *more)
+
+    stages._train = stopping  # type: ignore[method-assign]
+    run()
+
+
+def test_a_run_without_peft_does_not_begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModelError, match=r"pip install 'mmupt\[lora\]'"):
+        stages_in(tmp_path, Config(lora=LORA))
+    stages_in(tmp_path, Config())

@@ -40,8 +40,8 @@ tags: [mmupt, {stage}]
 
 Made by mmupt {__version__}: {how}.{_guarded(outcome)}
 
-Load it with `AutoModelForImageTextToText.from_pretrained` and `AutoProcessor.from_pretrained`.{_adapter(config)}
-
+Load it with `AutoModelForImageTextToText.from_pretrained` and `AutoProcessor.from_pretrained`.
+{_adapter(config)}
 ## Limits
 
 The majority of a model's own answers can be wrong, and training on it makes the model surer of
@@ -61,10 +61,10 @@ def _adapter(config: Config) -> str:
     if config.lora is None:
         return ""
     kind = "DoRA" if config.lora.use_dora else "LoRA"
-    return (
-        f"\nThe {kind} adapter that this stage trained is merged into it; by itself, for peft, it is "
-        "in `adapter/`\nand belongs on the model that the stage started from."
-    )
+    return f"""
+It is the model that this stage started from with a {kind} adapter merged into it. The adapter by
+itself, for peft, is in `adapter/`.
+"""
 
 
 def _guarded(outcome: Outcome | None) -> str:

@@ -57,7 +57,6 @@ def attach(model: Any, config: LoraConfig, seed: int) -> None:
     """
     check_installed()
     import peft
-    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     if adapted(model):
         raise ModelError("the model has an adapter already; merge it before the next is attached")
@@ -78,7 +77,6 @@ def attach(model: Any, config: LoraConfig, seed: int) -> None:
             peft.inject_adapter_in_model(settings, model, adapter_name=NAME)
         except (ValueError, re.error) as error:
             raise ConfigError(f"lora.target_modules: {str(error).splitlines()[0]}") from error
-    cast_adapter_dtype(model, NAME)
     head = model.get_output_embeddings()
     for name, layer in adapted(model).items():
         if not isinstance(layer.get_base_layer(), nn.Linear) or layer is head:
@@ -86,6 +84,9 @@ def attach(model: Any, config: LoraConfig, seed: int) -> None:
             raise ConfigError(
                 f"lora.target_modules: {name} is {kind}; name linear layers inside the model"
             )
+        for part, parameter in layer.named_parameters():
+            if part.startswith("lora_"):
+                parameter.data = parameter.data.float()
         for magnitude in layer.lora_magnitude_vector.values():
             # peft takes |W| in the weights' own type, but divides by the norm in float32.
             norm = torch.linalg.norm(layer.get_base_layer().weight.detach().float(), dim=1)
