@@ -199,7 +199,8 @@ def _meeting() -> Iterator[None]:
         yield
     except RuntimeError as error:
         time.sleep(LOST_SECONDS)  # the launcher ends this process, usually within a second
-        raise ProcessError("lost another process; its own message says why") from error
+        first = str(error).strip().partition("\n")[0]
+        raise ProcessError(f"lost another process, whose own message says why ({first})") from error
 
 
 def _buckets(gradients: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mmupt.config import Config, SftConfig
 from mmupt.data.views import ViewsConfig
+from mmupt.errors import RunFolderError
 from mmupt.events import Event, EventLog
 from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.prompts import PromptMaker
+from mmupt.processes import Processes
 from mmupt.train import checkpoint
 from mmupt.train.checkpoint import load_state, save_state, weights
 from mmupt.train.grpo import Run, train_label_free
@@ -334,3 +336,70 @@ def test_a_point_holds_no_duplicate_of_tied_weights(talker: Path, tmp_path: Path
     names = load_file(tmp_path / "000001" / "model.safetensors").keys()
     assert "lm_head.weight" not in names
     assert "model.text_model.embed_tokens.weight" in names
+
+
+def test_a_point_holds_what_is_trained(talker: Path, tmp_path: Path) -> None:
+    """What is frozen is not saved; what was saved is found by its name, frozen now or not."""
+    policy = load_policy(talker, device="cpu")
+    policy.model.requires_grad_(False)
+    head = policy.model.model.connector.modality_projection.proj
+    head.requires_grad_(True)
+    optimizer = make_optimizer(policy.model, 1e-2, 0.01)
+    head.weight.grad = torch.ones_like(head.weight)
+    optimizer.step()
+    save_state(tmp_path, 1, policy.model, optimizer, {})
+    name = "model.connector.modality_projection.proj.weight"
+    assert load_file(tmp_path / "000001" / "model.safetensors").keys() == {name}
+    moments = load_file(tmp_path / "000001" / "optimizer.safetensors")
+    assert moments.keys() == {f"{name}.{kind}" for kind in ("step", "exp_avg", "exp_avg_sq")}
+    frozen = load_policy(talker, device="cpu")
+    frozen.model.requires_grad_(False)
+    throwaway = torch.optim.SGD(frozen.model.parameters())
+    assert load_state(tmp_path, frozen.model, throwaway, {}) == (1, {})
+    assert tiny.same_weights(frozen.model, policy.model)
+
+
+def test_moments_find_their_parameters_whatever_the_order(talker: Path, tmp_path: Path) -> None:
+    policy, fresh = (load_policy(talker, device="cpu") for _ in range(2))
+    optimizer = trained(policy, 2)
+    save_state(tmp_path, 1, policy.model, optimizer, {})
+    turned = torch.optim.AdamW(list(fresh.model.parameters())[::-1])
+    load_state(tmp_path, fresh.model, turned, {})
+    for one, other in zip(policy.model.parameters(), fresh.model.parameters(), strict=True):
+        assert torch.equal(optimizer.state[one]["exp_avg"], turned.state[other]["exp_avg"])
+
+
+def test_moments_by_number_are_still_read(talker: Path, tmp_path: Path) -> None:
+    """Points of version 0.1: the key is the place of the parameter in the optimizer."""
+    policy, fresh = (load_policy(talker, device="cpu") for _ in range(2))
+    optimizer = trained(policy, 2)
+    save_state(tmp_path, 1, policy.model, optimizer, {})
+    numbered = {
+        f"{place}.{kind}": value
+        for place, parameter in enumerate(
+            p for group in optimizer.param_groups for p in group["params"]
+        )
+        for kind, value in optimizer.state[parameter].items()
+    }
+    save_file(numbered, tmp_path / "000001" / "optimizer.safetensors")
+    again = make_optimizer(fresh.model, 1e-2, 0.01)
+    load_state(tmp_path, fresh.model, again, {})
+    for one, other in zip(policy.model.parameters(), fresh.model.parameters(), strict=True):
+        for kind, value in optimizer.state[one].items():
+            assert torch.equal(value, again.state[other][kind])
+
+
+def test_a_point_of_another_model_is_refused(talker: Path, tmp_path: Path) -> None:
+    policy = load_policy(talker, device="cpu")
+    optimizer = make_optimizer(policy.model, 1e-2, 0.01)
+    save_state(tmp_path, 1, policy.model, optimizer, {})
+    save_file({"elsewhere.weight": torch.ones(2)}, tmp_path / "000001" / "model.safetensors")
+    with pytest.raises(RunFolderError, match="another model, such as elsewhere"):
+        load_state(tmp_path, policy.model, optimizer, {})
+
+
+def test_only_the_main_process_writes(talker: Path, tmp_path: Path) -> None:
+    policy = load_policy(talker, device="cpu")
+    optimizer = make_optimizer(policy.model, 1e-2, 0.01)
+    save_state(tmp_path, 1, policy.model, optimizer, {}, processes=Processes(1, 2))
+    assert list(tmp_path.iterdir()) == []
