@@ -63,6 +63,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, talker: Path) -> Path:
 
 def start(how: Together, material: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment["TMPDIR"] = str(material)  # a killed launcher leaves its logs behind
     words = [*how, "run", str(material / "config.yaml"), "--out", str(out), "--json", *more]
     return subprocess.Popen(
         [sys.executable, "-m", "mmupt.cli", *words],
