@@ -23,7 +23,6 @@ STANDARD = {
     "weight_decay": "Weight decay, on matrices only.",
     "max_grad_norm": "The gradient is clipped to this norm.",
     "epsilon": "Lower clip of the policy ratio.",
-    "loss_type": "How token losses are averaged: `grpo`, `dapo` or `dr_grpo`, as in TRL.",
     "scale_rewards": "Divide advantages by the deviation of the group's rewards (`group`), of all "
     "rewards of the step (`batch`), or not (`none`).",
 }

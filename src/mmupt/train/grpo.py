@@ -41,6 +41,7 @@ from mmupt.train.labels import (
     label_by_vote,
     reward_answers,
 )
+from mmupt.train.microbatch import TokenBudget
 from mmupt.train.optim import freeze_vision, lr_factor, make_optimizer, set_learning_rate
 from mmupt.train.records import write_rollouts
 from mmupt.train.rollout import STUDENT_STREAM, Group, roll_out
@@ -187,6 +188,7 @@ def _train(
     done, notes = load_state(run.state_dir, policy.model, optimizer, extra, run.processes)
     if moving is not None:
         moving.show()
+    budget = TokenBudget(notes.get("micro_batch_tokens", config.micro_batch_tokens))
     run.log.emit(
         "run_resumed" if done else "stage_started",
         stage=run.stage,
@@ -210,7 +212,9 @@ def _train(
         indices = batch_indices(len(samples), config.prompts_per_step, step, run.seed)
         judged = judge(policy, [samples[i] for i in indices], run, labeller, step)
         mine = [j.scored for j in judged if j.group.prompts]
-        stats = update(policy, optimizer, mine, config, reference, run.processes)
+        stats = update(policy, optimizer, mine, config, reference, run.processes, budget)
+        for old, new in stats.halved:
+            run.log.emit("memory_halved", stage=run.stage, step=step, old=old, new=new)
         if moving is not None:
             moving.update()
         if run.processes.main:
@@ -227,7 +231,9 @@ def _train(
         if guard is not None:
             stopping = guard.after(policy, step, figures["entropy"], config.max_steps)
         if step % run.config.save_steps == 0 and step < config.max_steps and not stopping:
-            kept = {"guard": guard.state()} if guard is not None else {}
+            kept: dict[str, Any] = {"micro_batch_tokens": budget.tokens}
+            if guard is not None:
+                kept["guard"] = guard.state()
             save_state(run.state_dir, step, policy.model, optimizer, extra, kept, run.processes)
         if after_step is not None:
             after_step(step)
@@ -313,7 +319,10 @@ def reward(
             group, label, own, got,
             ScoredGroup(
                 group,
-                group_advantages(got, config.train.scale_rewards, spread) - label.penalty,
+                group_advantages(
+                    got, config.train.scale_rewards, spread, config.train.adv_estimator
+                )
+                - label.penalty,
             ),
         )
         for group, label, own, got in zip(groups, labels, answers, rewards, strict=True)

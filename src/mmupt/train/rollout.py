@@ -24,11 +24,13 @@ class Group:
         sample: the question.
         prompts: one per view.
         completions: G completions, view by view.
+        prompt_tokens: tokens of each prompt, pictures included; empty where nobody has counted.
     """
 
     sample: Sample
     prompts: tuple[Prompt, ...]
     completions: tuple[Completion, ...]
+    prompt_tokens: tuple[int, ...] = ()
 
     @property
     def per_view(self) -> int:
@@ -78,6 +80,7 @@ def roll_out(
         batch = encode(policy, [p for vs in views for p in vs])
         repeats = [per_view] * len(batch)
         seeds = all_seeds[start * per_sample :][: sum(repeats)]
+        lengths = batch.lengths.tolist()
         sampled = sample(policy, batch, repeats, seeds, params)
         for i, (one, prompts_of_one) in enumerate(zip(part, views, strict=True)):
             completions = tuple(
@@ -85,5 +88,6 @@ def roll_out(
                 for v in range(config.views)
                 for c in sampled[i * config.views + v]
             )
-            groups.append(Group(one, prompts_of_one, completions))
+            counted = tuple(lengths[i * config.views :][: config.views])
+            groups.append(Group(one, prompts_of_one, completions, counted))
     return groups
