@@ -201,15 +201,25 @@ def shared_step(
 
 @contextmanager
 def forwards(policy: Policy) -> Iterator[list[int]]:
-    """The batch size of every forward pass of the model."""
+    """The batch size of every pass through the language model: prompts, then completions."""
     seen: list[int] = []
+    with before_decoder(policy, seen.append):
+        yield seen
+
+
+@contextmanager
+def before_decoder(policy: Policy, told: Callable[[int], object]) -> Iterator[None]:
+    """`told` hears the batch size before each pass through the language model."""
 
     def note(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-        seen.append(len(kwargs["input_ids"]))
+        ids = kwargs.get("input_ids")
+        told(len(kwargs["inputs_embeds"] if ids is None else ids))
 
-    handle = policy.model.register_forward_pre_hook(note, with_kwargs=True)
-    yield seen
-    handle.remove()
+    handle = policy.model.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def moved_reference(policy: Policy) -> Policy:
