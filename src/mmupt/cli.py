@@ -242,6 +242,37 @@ def evaluate(
 
 
 @app.command()
+def check(
+    model: ModelOption,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="JSONL whose two largest rows are tried.")
+    ] = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Does a model work here, exactly, and what does a training step cost? Exit code 0, 1 or 2."""
+    from mmupt.check.run import run_check
+
+    rows = {"unlabelled": data} if data else {}
+    config = _command_config(config_file, settings, None, model, False, rows)
+    if config.num_threads:
+        import torch
+
+        torch.set_num_threads(config.num_threads)
+    report = run_check(model, _samples(config, data) if data else (), config)
+    if as_json:
+        _print_json(report.json())
+    else:
+        from rich.console import Console
+
+        Console().print(report.table())
+        for line in report.lines():
+            typer.echo(line)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
 def vote(
     model: ModelOption,
     data: DataOption,

@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("train",),  # labels, advantages, losses, updates
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("pipeline",),  # stages and rounds
+    ("check",),  # whether a model works here, and what a step costs
     ("cli", "mmupt"),  # verbs; `mmupt` is the package's own __init__, the public names
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
@@ -249,7 +250,7 @@ def test_only_the_model_side_knows_torch() -> None:
     }
     assert {"policy", "train"} <= knows
     assert knows <= {
-        "processes", "launch", "policy", "guard", "train", "evaluate", "pipeline", "cli"
+        "processes", "launch", "policy", "guard", "train", "evaluate", "pipeline", "check", "cli"
     }  # fmt: skip
 
 
@@ -262,7 +263,8 @@ def test_importing_the_package_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "demo", "demo-data", "run", "sft", "train", "eval", "vote", "study", "launch"]
+    "verb",
+    ["", "demo", "demo-data", "run", "sft", "train", "eval", "vote", "study", "launch", "check"],
 )
 def test_help_is_light(verb: str) -> None:
     code = f"""

@@ -190,12 +190,14 @@ def load_policy(
         processor = AutoProcessor.from_pretrained(
             path, local_files_only=True, trust_remote_code=False
         )
-        model = AutoModelForImageTextToText.from_pretrained(
+        model, found = AutoModelForImageTextToText.from_pretrained(
             path,
             dtype=DTYPES[dtype],
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -209,10 +211,35 @@ def load_policy(
         raise ModelError(f"{path}: its processor handles no images; expected an image-text model")
     if not processor.chat_template:
         raise ModelError(f"{path}: no chat template in it; add chat_template.jinja to the folder")
+    _check_weights(path, found)
     processor.tokenizer.padding_side = "left"  # the last prompt token is always at -1
+    if processor.tokenizer.pad_token is None:  # padding is masked: any token will do
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
     _without_dropout(model)
     model.to(pick_device(device))
     return Policy(model, processor, path, max_prompt_length)
+
+
+def _check_weights(path: Path, found: dict[str, Any]) -> None:
+    """Refuse weights that transformers would draw at random, with no more than a warning.
+
+    Raises:
+        ModelError: tensors are missing in the safetensors, or have another shape than config.json
+            asks for.
+    """
+    if found["mismatched_keys"]:
+        name, stored, wanted = sorted(found["mismatched_keys"])[0]
+        raise ModelError(
+            f"{path}: {len(found['mismatched_keys'])} weights do not have the shape that "
+            f"config.json asks for, such as {name}: {tuple(stored)} in the file, "
+            f"{tuple(wanted)} wanted"
+        )
+    if found["missing_keys"]:
+        raise ModelError(
+            f"{path}: {len(found['missing_keys'])} weights are missing in its *.safetensors, such "
+            f"as {min(found['missing_keys'])}; the folder is incomplete or its config.json is that "
+            "of another model"
+        )
 
 
 def _without_dropout(model: nn.Module) -> None:

@@ -1,0 +1,179 @@
+"""What a training step costs: its peak of memory and its time, from a step with two prompts.
+
+Both grow linearly in the number of prompts that go through the model at once, so that one prompt
+and two prompts, measured, give any number. What is measured is training's own code with a whole
+group of full-length completions each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from mmupt.check.exact import ordinary_tokens
+from mmupt.check.memory import LiveBytes, tensor_bytes
+from mmupt.config import Config, TrainConfig
+from mmupt.policy import adapters
+from mmupt.policy.inputs import encode
+from mmupt.policy.model import Policy
+from mmupt.policy.prompts import PromptMaker
+from mmupt.train.labels import TeacherVotes
+from mmupt.train.optim import freeze_vision, make_optimizer
+from mmupt.train.rollout import Group, roll_out
+from mmupt.train.update import ScoredGroup, update
+from mmupt.types import Completion, Finish, Sample
+
+ALLOCATOR = 1.15
+"""Resident memory of a CPU process per byte of tensors that come and go: freed pieces that malloc
+keeps, and what kernels take for themselves. Measured by benchmarks/memory.py."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one training step.
+
+    Attributes:
+        held: bytes that stay from step to step: weights, optimizer, teacher, best checkpoint.
+        peak: most bytes at once, `held` included.
+        seconds: labels, rollouts and update.
+    """
+
+    held: int
+    peak: int
+    seconds: float
+
+
+def step_cost(
+    policy: Policy, samples: Sequence[Sample], maker: PromptMaker, config: Config
+) -> Cost:
+    """Measure a step on two samples and extend it to `prompts_per_step`. Trains the policy.
+
+    Raises:
+        ConfigError: the configuration trains nothing, or in float16.
+        InputError: a sample cannot be encoded.
+    """
+    train = config.train
+    if config.lora is not None:
+        adapters.attach(policy.model, config.lora, config.seed)
+    if train.freeze_vision:
+        freeze_vision(policy.model)
+    teacher = None
+    if config.consensus.teacher != "online":
+        teacher = policy.clone() if config.consensus.teacher == "ema" else policy.reference()
+    reference = None
+    if train.beta:
+        reference = teacher if config.consensus.teacher == "frozen" else policy.reference()
+    optimizer = make_optimizer(policy.model, train.learning_rate, train.weight_decay)
+    largest = max(samples, key=lambda sample: prompt_tokens(policy, sample, maker))
+    # Two objects, as an update computes a prompt that is the same object only once.
+    scored = [full_group(policy, largest, maker, train) for _ in range(2)]
+    labeller = None
+    if teacher is not None:
+        labeller = TeacherVotes(
+            teacher, maker, config.consensus, train.max_completion_length, config.seed,
+            train.micro_batch_size,
+        )  # fmt: skip
+
+    def learn(count: int, settings: TrainConfig = train) -> None:
+        update(policy, optimizer, scored[:count], settings, reference)
+
+    def answer(count: int) -> None:
+        roll_out(policy, (*samples, *samples)[:count], maker, train, seed=config.seed, step=1)
+
+    def label(count: int) -> None:
+        if labeller is not None:
+            labeller.labels((*samples, *samples)[:count], 0)
+
+    views, steps = train.views, train.prompts_per_step
+    at_once = max(1, min(steps, train.micro_batch_size // views))
+    learned = at_once
+    if train.micro_batch_tokens is not None:
+        learned = max(1, min(at_once, train.micro_batch_tokens // group_tokens(scored[0].group)))
+    joined = train.model_copy(update={"micro_batch_tokens": None, "micro_batch_size": 2 * views})
+    alone = train.model_copy(update={"micro_batch_size": views})
+
+    learn(1)  # the first step makes the optimizer's moments
+    held = held_bytes(policy, optimizer, [p for p in (teacher, reference) if p is not None], config)
+    update_peak = extended(peak_of(learn, 1), peak_of(partial(learn, settings=joined), 2), learned)
+    if learned < steps:  # gradients of the first micro-batch are there while others are computed
+        one_alone = peak_of(partial(learn, settings=alone), 2)
+        update_peak = max(update_peak, one_alone + update_peak - peak_of(learn, 1))
+    rollout_peak = extended(peak_of(answer, 1), peak_of(answer, 2), at_once)
+    seconds = 0.0
+    for work, together in ((partial(learn, settings=joined), learned), (answer, at_once),
+                           (label, at_once)):  # fmt: skip
+        one, two = seconds_of(work, 1), seconds_of(work, 2)
+        batches, rest = divmod(steps, together)
+        seconds += batches * extended(one, two, together)
+        seconds += extended(one, two, rest) if rest else 0.0
+    passing = max(update_peak, rollout_peak)
+    if policy.device.type == "cpu":
+        passing *= ALLOCATOR
+    return Cost(held, held + int(passing), seconds)
+
+
+def full_group(
+    policy: Policy, sample: Sample, maker: PromptMaker, config: TrainConfig
+) -> ScoredGroup:
+    """A group whose completions are as long as they may get, and all teach something."""
+    prompts = tuple(maker.prompt(sample, view) for view in range(config.views))
+    length = config.max_completion_length
+    words = np.random.default_rng(0).choice(ordinary_tokens(policy), length).tolist()
+    completions = tuple(
+        Completion("", tuple(words), (0.0,) * length, Finish.STOP, view)
+        for view in range(config.views)
+        for _ in range(config.num_generations // config.views)
+    )
+    lengths = tuple(encode(policy, prompts).lengths.tolist())
+    advantages = np.resize([0.5, -0.5], config.num_generations)
+    return ScoredGroup(Group(sample, prompts, completions, lengths), advantages)
+
+
+def prompt_tokens(policy: Policy, sample: Sample, maker: PromptMaker) -> int:
+    """Tokens of a sample's prompt."""
+    return int(encode(policy, [maker.prompt(sample)]).lengths)
+
+
+def group_tokens(group: Group) -> int:
+    """Padded tokens of a group in a micro-batch."""
+    replies = len(group.completions) * len(group.completions[0].token_ids)
+    return len(group.prompts) * max(group.prompt_tokens) + replies
+
+
+def held_bytes(
+    policy: Policy, optimizer: torch.optim.Optimizer, others: Sequence[Policy], config: Config
+) -> int:
+    """Bytes that stay between two updates."""
+    tensors = [v for state in optimizer.state.values() for v in state.values()]
+    for one in (policy, *others):
+        tensors += [*one.model.parameters(), *one.model.buffers()]
+    trained = [p for p in policy.model.parameters() if p.requires_grad]
+    found = tensor_bytes(tensors)
+    if config.consensus.teacher == "ema":
+        found += sum(4 * p.numel() for p in trained if p.dtype != torch.float32)
+    if config.guard.action != "none" and policy.device.type == "cpu":  # it keeps the best weights
+        found += tensor_bytes(trained)
+    return found
+
+
+def peak_of(work: Callable[[int], None], prompts: int) -> int:
+    """Most bytes that `work` adds at once."""
+    with LiveBytes() as memory:
+        work(prompts)
+    return int(memory.peak)
+
+
+def seconds_of(work: Callable[[int], None], prompts: int) -> float:
+    started = time.perf_counter()
+    work(prompts)
+    return time.perf_counter() - started
+
+
+def extended(one: float, two: float, prompts: int) -> float:
+    """The line through what one and two prompts take, at `prompts`."""
+    return one + (prompts - 1) * max(0.0, two - one)

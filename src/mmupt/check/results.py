@@ -1,0 +1,115 @@
+"""What a check found, as values and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        ok: whether it is as it should be.
+        value: the figure found, if it is one.
+        tolerance: what the figure may be at most (for `picture`: must be at least).
+        message: in plain words.
+    """
+
+    name: str
+    ok: bool
+    value: float | None = None
+    tolerance: float | None = None
+    message: str = ""
+
+
+@dataclass
+class Report:
+    """All that was found about a model.
+
+    Attributes:
+        model_type: as config.json says; empty where it does not.
+        checks: in the order in which they were made; the first that is broken is the last.
+        fallbacks: what is used instead of what the model lacks.
+        memory_mb: predicted peak of a training step in 10^6 bytes; None: not measured.
+        seconds_per_step: predicted from a small run; None: not measured.
+        broken: the model cannot be used at all.
+    """
+
+    model_type: str = ""
+    checks: list[Check] = field(default_factory=list)
+    fallbacks: list[str] = field(default_factory=list)
+    memory_mb: float | None = None
+    seconds_per_step: float | None = None
+    broken: bool = False
+
+    def fail(self, name: str, message: str) -> Report:
+        """Note what is broken; nothing is looked at after it."""
+        self.checks.append(Check(name, False, message=message))
+        self.broken = True
+        return self
+
+    @property
+    def exit_code(self) -> int:
+        """0: right. 1: it works, but something is wrong or replaced. 2: broken."""
+        if self.broken:
+            return 2
+        return 0 if all(check.ok for check in self.checks) and not self.fallbacks else 1
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "ok": self.exit_code == 0,
+            "model_type": self.model_type,
+            "checks": [asdict(check) for check in self.checks],
+            "fallbacks": self.fallbacks,
+            "memory_mb": self.memory_mb,
+            "seconds_per_step": self.seconds_per_step,
+        }
+
+    def table(self) -> Table:
+        """The checks, one a line."""
+        table = Table(title=self.model_type or None, title_justify="left", box=None, expand=False)
+        for column in ("", "check", "found", "limit", ""):
+            table.add_column(column, overflow="fold")
+        for check in self.checks:
+            table.add_row(
+                "[green]ok[/green]" if check.ok else "[red]no[/red]",
+                check.name,
+                _figure(check.value),
+                _figure(check.tolerance),
+                check.message.replace("[", r"\["),
+            )
+        return table
+
+    def lines(self) -> list[str]:
+        """What stands below the table: replacements, cost, verdict."""
+        found = list(self.fallbacks)
+        if self.memory_mb is not None and self.seconds_per_step is not None:
+            found.append(
+                f"a training step: {self.memory_mb:,.0f} MB at its peak, about "
+                f"{self.seconds_per_step:,.1f} s"
+            )
+        return [*found, self.verdict()]
+
+    def verdict(self) -> str:
+        """One line for people."""
+        wrong = ", ".join(check.name for check in self.checks if not check.ok)
+        match self.exit_code:
+            case 0:
+                return "works: results with the shared prompt are those of plain rows"
+            case 1 if wrong:
+                return f"loads, but is not right: {wrong}; do not train before that is mended"
+            case 1:
+                return f"works, with {len(self.fallbacks)} replacement(s)"
+            case _:
+                return f"broken: {wrong}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.1e}"
