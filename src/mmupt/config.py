@@ -164,7 +164,11 @@ class TrainConfig(Section):
     temperature: Annotated[float, Field(gt=0.0, le=5.0)] = 1.0
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0
+    min_p: Fraction = 0.0
+    """Leave out tokens less likely than this times the likeliest (arXiv 2407.01082)."""
     max_completion_length: Positive = 256
+    stop_strings: tuple[str, ...] = ()
+    """A completion ends once it holds one of these, beside the model's own end tokens."""
     learning_rate: Rate = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate goes on after the warm-up: as it is, or down to 0 over the round."""
@@ -198,6 +202,9 @@ class TrainConfig(Section):
     """Passes over each step's rollouts."""
     num_mini_batches: Positive = 1
     """Updates per pass."""
+    gradient_checkpointing: bool = False
+    """Keep the inputs of layers only and compute them again in backward: less memory, one more
+    forward pass. The prompt stays shared."""
     freeze_vision: bool = False
     """Leave the vision tower as it is."""
     bf16: bool = False

@@ -61,13 +61,14 @@ def flat(groups: Sequence[Sequence[Completion]]) -> list[Completion]:
 
 @contextmanager
 def batch_sizes(policy: Policy) -> Iterator[list[int]]:
-    """Rows of every forward pass."""
+    """Rows of every forward pass of the language model; the first is the prompts'."""
     seen: list[int] = []
 
     def note(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-        seen.append(len(kwargs["input_ids"]))
+        ids = kwargs.get("input_ids")
+        seen.append(len(kwargs["inputs_embeds"] if ids is None else ids))
 
-    handle = policy.model.register_forward_pre_hook(note, with_kwargs=True)
+    handle = policy.model.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
     yield seen
     handle.remove()
 

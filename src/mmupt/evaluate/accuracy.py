@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,11 +125,10 @@ def evaluate(
         shown = [prompts.prompt(r.sample) for r in part]
         with inference(policy):
             prefix = prefill(policy, encode(policy, shown))
-            fork = _fork(prefix) if k else prefix
             greedy = _decode(policy, prefix, config, 0.0, np.zeros(len(part), np.uint64))
             drawn = (
                 _decode(
-                    policy, fork, config, config.temperature, seeds[start * k :][: len(part) * k]
+                    policy, prefix, config, config.temperature, seeds[start * k :][: len(part) * k]
                 )
                 if seeds is not None
                 else None
@@ -190,10 +188,6 @@ def _decode(
     rows = len(prefix.next_B)
     params = SamplingParams(temperature, config.top_p, 0, config.max_completion_length)
     return decode(policy, prefix, [len(seeds) // rows] * rows, seeds, params)
-
-
-def _fork(prefix: Prefix) -> Prefix:
-    return Prefix(copy.deepcopy(prefix.cache), prefix.logits_BV, prefix.mask_BL, prefix.next_B)
 
 
 def _mean(values: Floats) -> float:

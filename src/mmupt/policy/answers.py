@@ -14,7 +14,7 @@ from mmupt.consensus.reorder import relabelled
 from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+from mmupt.policy.sampler import SamplingParams, sample_all, stream_seeds
 from mmupt.types import Completion, Finish, Sample
 
 
@@ -70,18 +70,18 @@ def ask(
         params: how to sample.
         seeds: one per reply, N * per_prompt, prompts in order.
         kind: kind of answer, see `mmupt.extract`.
-        batch_size: prompts per forward pass.
+        batch_size: prompts that are answered at a time.
     """
-    replies: list[list[Reply]] = []
-    for start in range(0, len(prompts), batch_size):
-        part = prompts[start : start + batch_size]
-        drawn = seeds[start * per_prompt :][: len(part) * per_prompt]
-        groups = sample(policy, encode(policy, part), [per_prompt] * len(part), drawn, params)
-        replies += [
-            [Reply(c, final_answer(c, prompt, kind)) for c in group]
-            for prompt, group in zip(part, groups, strict=True)
-        ]
-    return replies
+    if not prompts:
+        return []
+    size = max(1, batch_size // 4)  # let in as room appears
+    parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    batches = ((encode(policy, part), [per_prompt] * len(part)) for part in parts)
+    groups = sample_all(policy, batches, seeds, params, batch_size * per_prompt)
+    return [
+        [Reply(c, final_answer(c, prompt, kind)) for c in group]
+        for prompt, group in zip(prompts, groups, strict=True)
+    ]
 
 
 def ask_views(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mmupt.config import TrainConfig
 from mmupt.policy.answers import Reply, final_answer
-from mmupt.policy.inputs import Prompt, encode
+from mmupt.policy.inputs import Prompt, PromptBatch, encode
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+from mmupt.policy.sampler import SamplingParams, sample_all, stream_seeds
 from mmupt.types import Completion, Sample
 
 STUDENT_STREAM = 2
@@ -63,31 +63,46 @@ def roll_out(
     different calls, and nothing is cut by position.
     """
     params = SamplingParams(
-        config.temperature, config.top_p, config.top_k, config.max_completion_length
+        config.temperature,
+        config.top_p,
+        config.top_k,
+        config.max_completion_length,
+        config.min_p,
+        config.stop_strings,
     )
-    per_view = config.num_generations // config.views
-    per_batch = max(1, config.micro_batch_size // config.views)
-    per_sample = config.num_generations
+    per_view, per_sample = config.num_generations // config.views, config.num_generations
     count = (first + len(samples)) * per_sample
-    all_seeds = stream_seeds(seed, STUDENT_STREAM, step, count=count)[first * per_sample :]
-    groups: list[Group] = []
-    for start in range(0, len(samples), per_batch):
-        part = samples[start : start + per_batch]
-        views = [
-            tuple(prompts.prompt(s, v, STUDENT_STREAM, step) for v in range(config.views))
-            for s in part
-        ]
-        batch = encode(policy, [p for vs in views for p in vs])
-        repeats = [per_view] * len(batch)
-        seeds = all_seeds[start * per_sample :][: sum(repeats)]
-        lengths = batch.lengths.tolist()
-        sampled = sample(policy, batch, repeats, seeds, params)
-        for i, (one, prompts_of_one) in enumerate(zip(part, views, strict=True)):
-            completions = tuple(
+    seeds = stream_seeds(seed, STUDENT_STREAM, step, count=count)[first * per_sample :]
+    if not samples:
+        return []
+    made: list[tuple[Prompt, ...]] = []
+    lengths: list[int] = []
+
+    def batches() -> Iterator[tuple[PromptBatch, list[int]]]:
+        """A quarter of the room at a time, so that prompts come in while others are answered."""
+        size = max(1, config.micro_batch_size // (4 * config.views))
+        for start in range(0, len(samples), size):
+            views = [
+                tuple(prompts.prompt(s, v, STUDENT_STREAM, step) for v in range(config.views))
+                for s in samples[start : start + size]
+            ]
+            made.extend(views)
+            batch = encode(policy, [p for vs in views for p in vs])
+            lengths.extend(batch.lengths.tolist())
+            yield batch, [per_view] * len(batch)
+
+    room = config.micro_batch_size * per_view
+    sampled = sample_all(policy, batches(), seeds, params, room)
+    return [
+        Group(
+            one,
+            made[i],
+            tuple(
                 replace(c, view=v)
                 for v in range(config.views)
                 for c in sampled[i * config.views + v]
-            )
-            counted = tuple(lengths[i * config.views :][: config.views])
-            groups.append(Group(one, prompts_of_one, completions, counted))
-    return groups
+            ),
+            tuple(lengths[i * config.views :][: config.views]),
+        )
+        for i, one in enumerate(samples)
+    ]

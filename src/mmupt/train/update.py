@@ -271,4 +271,6 @@ def _logprobs(
     Each model has an autocast region of its own: weights cast without gradients must not be reused.
     """
     with torch.autocast(policy.device.type, dtype=torch.bfloat16, enabled=config.bf16):
-        return completion_logprobs(policy, batch, repeats, tokens, config.temperature)
+        return completion_logprobs(
+            policy, batch, repeats, tokens, config.temperature, config.gradient_checkpointing
+        )
