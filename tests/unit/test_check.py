@@ -16,7 +16,7 @@ from tiny import picture as drawn
 from torch import nn
 from typer.testing import CliRunner
 
-from mmupt.check.cost import extended, full_group, held_bytes, step_cost
+from mmupt.check.cost import extended, full_group, held_bytes, step_cost, whole_seconds
 from mmupt.check.exact import compare, gradient_error, sampling
 from mmupt.check.memory import LiveBytes, tensor_bytes
 from mmupt.check.results import Check, Report
@@ -85,11 +85,15 @@ def edit(file: Path, **changes: Any) -> None:
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_right_models_are_right(name: str, model_folder: Callable[[str], Path]) -> None:
     code, found = check(model_folder(name))
-    assert code == 0, found
+    windowed = name == "gemma3"  # its first layer sees 8 tokens back
+    assert code == (1 if windowed else 0), found
     assert list(found) == [
         "ok", "model_type", "checks", "fallbacks", "memory_mb", "seconds_per_step"
     ]  # fmt: skip
-    assert (found["ok"], found["model_type"], found["fallbacks"]) == (True, name, [])
+    assert (found["ok"], found["model_type"]) == (True, name)
+    assert [f.startswith("layers that see 8 tokens back") for f in found["fallbacks"]] == (
+        [True] if windowed else []
+    )
     assert [c["name"] for c in found["checks"]] == NAMES
     assert found["memory_mb"] > 0
     assert found["seconds_per_step"] > 0
@@ -220,7 +224,7 @@ def test_no_pad_token_is_no_matter(copy: Copy) -> None:
 
 
 def test_no_room_for_replies(model_folder: Callable[[str], Path]) -> None:
-    code, found = check(model_folder("gemma3"), "--set", "train.max_completion_length=500")
+    code, found = check(model_folder("llava"), "--set", "train.max_completion_length=500")
     assert code == 1
     (wrong,) = (c for c in found["checks"] if not c["ok"])
     assert wrong["name"] == "length"
@@ -262,24 +266,22 @@ def test_for_people(model_folder: Callable[[str], Path]) -> None:
     assert "a training step: " in done.stdout
 
 
-def forgetful(policy: Policy) -> Policy:
-    """A model whose cache is wrong: what is read after the prompt is not quite what was said."""
+def sociable(policy: Policy) -> Policy:
+    """A model whose rows disturb each other, as with a batch norm that learns."""
 
-    def hook(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        cache = kwargs.get("past_key_values")
-        if cache is not None and cache.get_seq_length():
-            kwargs["inputs_embeds"] = 1.5 * kwargs["inputs_embeds"]
-        return args, kwargs
+    def hook(module: nn.Module, args: Any) -> Any:
+        rows, *others = args
+        return rows + 0.5 * (rows.mean(0) - rows[:1]), *others
 
-    policy.model.model.text_model.register_forward_pre_hook(hook, with_kwargs=True)
+    policy.model.model.text_model.layers[0].register_forward_pre_hook(hook)
     return policy
 
 
-def test_a_cache_that_is_wrong_is_found(idefics3: Policy, tmp_path: Path) -> None:
+def test_rows_that_disturb_each_other_are_found(idefics3: Policy, tmp_path: Path) -> None:
     maker = PromptMaker(load_config(None).views, max_pixels=10**6, seed=0)
     prompts = [maker.prompt(sample) for sample in drawn_samples(tmp_path)]
     assert all(found.ok for found in compare(idefics3, prompts))
-    logprobs, gradients = compare(forgetful(idefics3), prompts)
+    logprobs, gradients = compare(sociable(idefics3), prompts)
     assert not logprobs.ok
     assert not gradients.ok
     assert logprobs.value is not None
@@ -337,6 +339,12 @@ def test_tensor_bytes_count_storages_once() -> None:
     assert tensor_bytes([tensor, tensor[:2], torch.zeros(3)]) == 20 + 12
 
 
+def test_time_of_whole_batches_and_a_rest() -> None:
+    """Seven prompts, three at once: 1 + 2 * 2 twice, and 1 for the rest."""
+    assert whole_seconds(1.0, 3.0, 7, 3) == 5.0 + 5.0 + 1.0
+    assert whole_seconds(1.0, 3.0, 6, 3) == 10.0
+
+
 def test_the_line_through_one_and_two() -> None:
     assert extended(10.0, 14.0, 1) == 10.0
     assert extended(10.0, 14.0, 5) == 26.0
@@ -366,7 +374,8 @@ def test_predicted_bytes_are_those_of_a_whole_step(
     assert cost.held == held
     with LiveBytes() as memory:
         update(other, optimizer, groups, config.train)
-    assert (cost.peak - held) / 1.15 == pytest.approx(memory.peak, rel=0.03)
+    passing = (cost.peak - held - 60e6) / 1.15  # see `cost.ALLOCATOR` and `cost.LIBRARIES`
+    assert passing == pytest.approx(memory.peak, rel=0.03)
 
 
 def test_a_frozen_teacher_is_held_as_well(

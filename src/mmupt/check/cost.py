@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -31,6 +30,8 @@ from mmupt.types import Completion, Finish, Sample
 ALLOCATOR = 1.15
 """Resident memory of a CPU process per byte of tensors that come and go: freed pieces that malloc
 keeps, and what kernels take for themselves. Measured by benchmarks/memory.py."""
+LIBRARIES = 60_000_000
+"""Bytes that code and libraries take at their first use on a CPU, measured likewise."""
 
 
 @dataclass(frozen=True)
@@ -57,64 +58,66 @@ def step_cost(
         ConfigError: the configuration trains nothing, or in float16.
         InputError: a sample cannot be encoded.
     """
-    train = config.train
+    train, steps = config.train, config.train.prompts_per_step
     if config.lora is not None:
         adapters.attach(policy.model, config.lora, config.seed)
     if train.freeze_vision:
         freeze_vision(policy.model)
-    teacher = None
-    if config.consensus.teacher != "online":
-        teacher = policy.clone() if config.consensus.teacher == "ema" else policy.reference()
-    reference = None
-    if train.beta:
-        reference = teacher if config.consensus.teacher == "frozen" else policy.reference()
+    teacher, reference = company(policy, config)
     optimizer = make_optimizer(policy.model, train.learning_rate, train.weight_decay)
     largest = max(samples, key=lambda sample: prompt_tokens(policy, sample, maker))
     # Two objects, as an update computes a prompt that is the same object only once.
     scored = [full_group(policy, largest, maker, train) for _ in range(2)]
-    labeller = None
-    if teacher is not None:
-        labeller = TeacherVotes(
-            teacher, maker, config.consensus, train.max_completion_length, config.seed,
-            train.micro_batch_size,
-        )  # fmt: skip
+    at_once = max(1, min(steps, train.micro_batch_size // train.views))
+    learned, budget, whole = at_once, train.micro_batch_tokens, group_tokens(scored[0].group)
+    if budget is not None:
+        learned = max(1, min(at_once, budget // whole))
+        budget = None if whole <= budget else budget  # a larger group is split
+    joined = train.model_copy(
+        update={"micro_batch_tokens": budget, "micro_batch_size": 2 * train.views}
+    )
 
-    def learn(count: int, settings: TrainConfig = train) -> None:
-        update(policy, optimizer, scored[:count], settings, reference)
+    def learn(count: int) -> None:
+        update(policy, optimizer, scored[:count], joined, reference)
 
     def answer(count: int) -> None:
         roll_out(policy, (*samples, *samples)[:count], maker, train, seed=config.seed, step=1)
 
     def label(count: int) -> None:
-        if labeller is not None:
-            labeller.labels((*samples, *samples)[:count], 0)
-
-    views, steps = train.views, train.prompts_per_step
-    at_once = max(1, min(steps, train.micro_batch_size // views))
-    learned = at_once
-    if train.micro_batch_tokens is not None:
-        learned = max(1, min(at_once, train.micro_batch_tokens // group_tokens(scored[0].group)))
-    joined = train.model_copy(update={"micro_batch_tokens": None, "micro_batch_size": 2 * views})
-    alone = train.model_copy(update={"micro_batch_size": views})
+        if teacher is not None:
+            TeacherVotes(
+                teacher, maker, config.consensus, train.max_completion_length, config.seed,
+                train.micro_batch_size,
+            ).labels((*samples, *samples)[:count], 0)  # fmt: skip
 
     learn(1)  # the first step makes the optimizer's moments
     held = held_bytes(policy, optimizer, [p for p in (teacher, reference) if p is not None], config)
-    update_peak = extended(peak_of(learn, 1), peak_of(partial(learn, settings=joined), 2), learned)
-    if learned < steps:  # gradients of the first micro-batch are there while others are computed
-        one_alone = peak_of(partial(learn, settings=alone), 2)
-        update_peak = max(update_peak, one_alone + update_peak - peak_of(learn, 1))
-    rollout_peak = extended(peak_of(answer, 1), peak_of(answer, 2), at_once)
-    seconds = 0.0
-    for work, together in ((partial(learn, settings=joined), learned), (answer, at_once),
-                           (label, at_once)):  # fmt: skip
-        one, two = seconds_of(work, 1), seconds_of(work, 2)
-        batches, rest = divmod(steps, together)
-        seconds += batches * extended(one, two, together)
-        seconds += extended(one, two, rest) if rest else 0.0
-    passing = max(update_peak, rollout_peak)
+    trained = [p for p in policy.model.parameters() if p.requires_grad]
+    growing = extended(peak_of(learn, 1), peak_of(learn, 2), learned)
+    with_gradients(trained)
+    one_more = peak_of(learn, 1)
+    gradients = with_gradients(trained)
+    ready = extended(one_more, peak_of(learn, 2), learned)
+    # Gradients come as activations go, unless those of a micro-batch before are there already.
+    passing = max(growing, ready) if learned >= steps else gradients + ready
+    passing = max(passing, extended(peak_of(answer, 1), peak_of(answer, 2), at_once))
     if policy.device.type == "cpu":
-        passing *= ALLOCATOR
+        passing = ALLOCATOR * passing + LIBRARIES
+    seconds = sum(
+        whole_seconds(seconds_of(work, 1), seconds_of(work, 2), steps, together)
+        for work, together in ((learn, learned), (answer, at_once), (label, at_once))
+    )
     return Cost(held, held + int(passing), seconds)
+
+
+def company(policy: Policy, config: Config) -> tuple[Policy | None, Policy | None]:
+    """Teacher and KL reference as a round has them; one model where they are the same."""
+    teacher = None
+    if config.consensus.teacher != "online":
+        teacher = policy.clone() if config.consensus.teacher == "ema" else policy.reference()
+    if not config.train.beta:
+        return teacher, None
+    return teacher, teacher if config.consensus.teacher == "frozen" else policy.reference()
 
 
 def full_group(
@@ -161,6 +164,14 @@ def held_bytes(
     return found
 
 
+def with_gradients(trained: Sequence[torch.nn.Parameter]) -> int:
+    """Give every parameter a gradient of zeros; returns their bytes."""
+    for parameter in trained:
+        held_as = getattr(parameter, "grad_dtype", None) or parameter.dtype
+        parameter.grad = torch.zeros_like(parameter, dtype=held_as)
+    return tensor_bytes([p.grad for p in trained if p.grad is not None])
+
+
 def peak_of(work: Callable[[int], None], prompts: int) -> int:
     """Most bytes that `work` adds at once."""
     with LiveBytes() as memory:
@@ -172,6 +183,12 @@ def seconds_of(work: Callable[[int], None], prompts: int) -> float:
     started = time.perf_counter()
     work(prompts)
     return time.perf_counter() - started
+
+
+def whole_seconds(one: float, two: float, prompts: int, together: int) -> float:
+    """Time of `prompts` prompts, `together` at once, from those of one and of two."""
+    batches, rest = divmod(prompts, together)
+    return batches * extended(one, two, together) + (extended(one, two, rest) if rest else 0.0)
 
 
 def extended(one: float, two: float, prompts: int) -> float:

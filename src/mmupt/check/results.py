@@ -34,7 +34,7 @@ class Report:
     Attributes:
         model_type: as config.json says; empty where it does not.
         checks: in the order in which they were made; the first that is broken is the last.
-        fallbacks: what is used instead of what the model lacks.
+        fallbacks: what is done instead of what the model lacks or does otherwise.
         memory_mb: predicted peak of a training step in 10^6 bytes; None: not measured.
         seconds_per_step: predicted from a small run; None: not measured.
         broken: the model cannot be used at all.
@@ -54,15 +54,20 @@ class Report:
         return self
 
     @property
+    def ok(self) -> bool:
+        """Whether everything that was looked at is as it should be."""
+        return all(check.ok for check in self.checks)
+
+    @property
     def exit_code(self) -> int:
-        """0: right. 1: it works, but something is wrong or replaced. 2: broken."""
+        """0: right. 1: it works, but with a fallback, or a check is not ok. 2: broken."""
         if self.broken:
             return 2
-        return 0 if all(check.ok for check in self.checks) and not self.fallbacks else 1
+        return 0 if self.ok and not self.fallbacks else 1
 
     def json(self) -> dict[str, Any]:
         return {
-            "ok": self.exit_code == 0,
+            "ok": self.ok,
             "model_type": self.model_type,
             "checks": [asdict(check) for check in self.checks],
             "fallbacks": self.fallbacks,
@@ -104,7 +109,7 @@ class Report:
             case 1 if wrong:
                 return f"loads, but is not right: {wrong}; do not train before that is mended"
             case 1:
-                return f"works, with {len(self.fallbacks)} replacement(s)"
+                return "works, with what stands above: results are those of plain rows"
             case _:
                 return f"broken: {wrong}"
 

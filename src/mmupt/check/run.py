@@ -36,7 +36,6 @@ def run_check(path: Path, samples: Sequence[Sample], config: Config) -> Report:
             path, device=config.model.device, max_prompt_length=config.model.max_prompt_length
         )
         report.checks.append(Check("load", True, message=f"{_size(policy)}, on {policy.device}"))
-        report.fallbacks = fallbacks(policy)
     except ModelError as error:
         return report.fail("load", str(error))
     report.checks.append(vocabulary(policy))
@@ -76,6 +75,7 @@ def _inputs_and_results(
         return report.fail(
             "forward", f"the model fails on its own inputs: {type(error).__name__}: {first}"
         )
+    report.fallbacks = fallbacks(policy, max(lengths) + config.train.max_completion_length)
     report.checks.append(_room(policy, max(lengths), config))
     room = policy.max_length - max(lengths)
     if room > 0:

@@ -83,13 +83,32 @@ def feature_count(model: Any, batch: PromptBatch) -> int:
     return sum(part.numel() // part.shape[-1] for part in parts)
 
 
-def fallbacks(policy: Policy) -> list[str]:
-    """What is used instead of what the folder lacks."""
+def fallbacks(policy: Policy, longest: int) -> list[str]:
+    """What is done instead of what the model lacks or does otherwise.
+
+    Args:
+        longest: tokens of the longest prompt and reply.
+    """
     found = []
+    text = policy.model.config.get_text_config()
+    window = getattr(text, "sliding_window", None)
+    kinds = getattr(text, "layer_types", None) or ["sliding_attention"]
+    if window is not None and window < longest and "sliding_attention" in kinds:
+        found.append(
+            f"layers that see {window} tokens back: they get the prompt's keys for every "
+            "completion, which is slower and takes more memory; results are the same"
+        )
+    if getattr(text, "attn_logit_softcapping", None) is not None:
+        found.append(
+            "attention scores are capped: every completion gets the prompt's keys, which is "
+            "slower and takes more memory; results are the same"
+        )
     if policy.tokenizer.eos_token_id is None:
-        found.append(f"the tokenizer names no end token: that of the generation config is used "
-                     f"({policy.end_of_turn})")  # fmt: skip
-    if not hasattr(policy.model.config.get_text_config(), "max_position_embeddings"):
+        found.append(
+            "the tokenizer names no end token: that of the generation config is used "
+            f"({policy.end_of_turn})"
+        )
+    if not hasattr(text, "max_position_embeddings"):
         found.append("the configuration names no longest sequence: none is enforced")
     return found
 
