@@ -59,8 +59,8 @@ class TokenBudget:
             raise MmuptError(
                 f"{piece.prompt.origin or 'prompt'}: out of memory with one completion of "
                 f"{len(piece.completions[0].token_ids)} tokens on a prompt of "
-                f"{piece.prompt_tokens}; set train.gradient_checkpointing to true, train an adapter "
-                "(section lora), hold the model in bfloat16, use smaller images or lower "
+                f"{piece.prompt_tokens}; set train.gradient_checkpointing to true, train an "
+                "adapter (section lora), hold the model in bfloat16, use smaller images or lower "
                 "train.max_completion_length"
             )
         old, self.tokens = self.tokens or size, size // 2
