@@ -264,7 +264,7 @@ def test_dual_asks_teacher_and_student(
         return note
 
     for who, policy in (("student", student), ("teacher", teacher)):
-        policy.model.register_forward_pre_hook(counts(who))
+        policy.model.get_decoder().register_forward_pre_hook(counts(who))
     judged = judge(student, samples, run, labeller, 1)
     assert asked["student"] > 0
     assert asked["teacher"] > 0

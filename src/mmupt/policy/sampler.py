@@ -215,6 +215,7 @@ class _Decoding:
                 token = self._drop_finished(token, eager=waiting is not None)
                 logits = self._step(token, clock % limit, min(clock + 1, limit))
             clock += 1
+        self.certainties /= self.lengths.clamp(min=1)
         return _collect(
             self.policy, self.repeats, self.tokens, self.logprobs, self.certainties,
             self.lengths, self.stopped,
