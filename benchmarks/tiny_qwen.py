@@ -31,6 +31,9 @@ def operators() -> None:
 
     Its processors never call them; without their schemas it cannot be imported.
     """
+    sys.path.append(str(Path(sys.prefix) / "torchvision"))  # where `make setup` puts it
+    if hasattr(operators, "library"):
+        return
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
