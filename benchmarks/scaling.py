@@ -36,8 +36,13 @@ def main() -> None:
         group = {str(g): seconds(folder, 256, g, 8) for g in (4, 8, 16, 32, 64)}
         image = {str(t): seconds(folder, t, 8, 8) for t in (16, 64, 256, 1024)}
         prompts = {str(n): seconds(folder, 256, 8, n) for n in (2, 4, 8, 16)}
-    found = {"bench": "scaling", "group_cpu_s": group, "image_tokens_cpu_s": image,
-             "prompts_cpu_s": prompts, "g64_over_g8": round(group["64"] / group["8"], 2)}  # fmt: skip
+    found = {
+        "bench": "scaling",
+        "group_cpu_s": group,
+        "image_tokens_cpu_s": image,
+        "prompts_cpu_s": prompts,
+        "g64_over_g8": round(group["64"] / group["8"], 2),
+    }
     print(json.dumps(found))
 
 
