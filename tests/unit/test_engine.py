@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -10,6 +11,7 @@ import tiny
 import torch
 from tiny import picture
 
+from mmupt.clock import part, profiled
 from mmupt.policy import score
 from mmupt.policy.attention import Block, SharedPrompt, attend, fold, unfold
 from mmupt.policy.inputs import Prompt, PromptBatch, encode
@@ -175,3 +177,20 @@ def test_stop_strings_end_a_completion(idefics3: Policy) -> None:
         else:
             assert after.text == before
     assert ended
+
+
+def test_a_profile_gives_each_part_its_own_time(idefics3: Policy) -> None:
+    """Parts that are measured inside others are taken off them; the sum is at most the whole."""
+    started = time.perf_counter()
+    with profiled() as profile, part("outer"):
+        sample(
+            idefics3, encode(idefics3, PROMPTS), [2] * 4, stream_seeds(1, count=8),
+            SamplingParams(1.0, max_completion_length=4),
+        )  # fmt: skip
+    whole = time.perf_counter() - started
+    assert set(profile.seconds) == {"outer", "images", "prefill", "decode"}
+    assert all(seconds >= 0 for seconds in profile.seconds.values())
+    assert sum(profile.seconds.values()) <= whole
+    with part("nobody"):  # no profile is open
+        pass
+    assert "nobody" not in profile.seconds

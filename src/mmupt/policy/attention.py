@@ -268,7 +268,7 @@ def attend(
     if torch.is_autocast_enabled(q.device.type):  # as torch's own: rotary positions leave float32
         half = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(half), k.to(half), v.to(half)
-    longest = int(shared.blocks[0].mask_BL.shape[1]) if len(shared.blocks) == 1 else 1 << 62
+    longest = max(int(block.mask_BL.shape[1]) for block in shared.blocks)
     reach = longest + int(k.shape[2])
     windowed = window is not None and window < reach
     simple = shared.own_index_RS is None or (q.shape[2] == 1 and not torch.is_grad_enabled())

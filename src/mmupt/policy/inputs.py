@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from mmupt.clock import part
 from mmupt.errors import InputError
 from mmupt.policy.model import Policy
 
@@ -59,11 +60,11 @@ class PromptBatch:
 def chat_text(policy: Policy, problem: str) -> str:
     """The problem as the user's turn in the model's own chat format, up to the reply."""
     content: list[dict[str, str]] = []
-    for index, part in enumerate(problem.split(IMAGE_MARK)):
+    for index, piece in enumerate(problem.split(IMAGE_MARK)):
         if index:
             content.append({"type": "image"})
-        if part.strip():
-            content.append({"type": "text", "text": part.strip()})
+        if piece.strip():
+            content.append({"type": "text", "text": piece.strip()})
     messages = [{"role": "user", "content": content}]
     text: str = policy.processor.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=False
@@ -98,7 +99,8 @@ def encode(policy: Policy, prompts: Sequence[Prompt]) -> PromptBatch:
             "text without one; leave such rows out or use another model"
         )
     try:
-        encoded = policy.processor(text=texts, **arguments)
+        with part("images"):
+            encoded = policy.processor(text=texts, **arguments)
     except ValueError as error:
         raise InputError(
             f"{_between(prompts)}: refused by the processor of {policy.path}: {error}"

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from mmupt.clock import part, profiled
 from mmupt.config import Config
 from mmupt.events import EventLog
 from mmupt.guard.probe import Probe, choose_samples
@@ -210,9 +211,10 @@ def _train(
         )
         set_learning_rate(optimizer, rate)
         indices = batch_indices(len(samples), config.prompts_per_step, step, run.seed)
-        judged = judge(policy, [samples[i] for i in indices], run, labeller, step)
-        mine = [j.scored for j in judged if j.group.prompts]
-        stats = update(policy, optimizer, mine, config, reference, run.processes, budget)
+        with profiled() as profile:
+            judged = judge(policy, [samples[i] for i in indices], run, labeller, step)
+            mine = [j.scored for j in judged if j.group.prompts]
+            stats = update(policy, optimizer, mine, config, reference, run.processes, budget)
         for old, new in stats.halved:
             run.log.emit("memory_halved", stage=run.stage, step=step, old=old, new=new)
         if moving is not None:
@@ -226,6 +228,7 @@ def _train(
             step=step,
             learning_rate=rate,
             **figures,
+            part_seconds={name: round(s, 4) for name, s in profile.seconds.items()},
             seconds=time.perf_counter() - started,
         )
         if guard is not None:
@@ -277,7 +280,8 @@ def judge(
     if labels is None:
         teachers = labeller.replies(samples, step) if isinstance(labeller, TeacherVotes) else ()
         labels = processes.told(lambda: label_by_vote(replies, samples, consensus, teachers))
-    return reward(groups, labels, replies, config, processes)
+    with part("reward"):
+        return reward(groups, labels, replies, config, processes)
 
 
 def _answer_together(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from mmupt.clock import part
 from mmupt.config import ConsensusConfig
 from mmupt.config_votes import VetoVote, WeightedVote
 from mmupt.consensus.checkers import arithmetic_holds, has_unit, in_range
@@ -94,7 +95,8 @@ def label_by_vote(
             options["teacher_answers"] = [reply.answer for reply in teachers[index]]
         if isinstance(config.strategy, VetoVote):
             options["checker"] = partial(accepts, config.strategy, config, samples[index], group)
-        votes.append(vote(answers[index], config.strategy.name, **options))
+        with part("vote"):
+            votes.append(vote(answers[index], config.strategy.name, **options))
     kept = keep(votes, filters_of(config))
     return [
         Label(one, own, _trainable(one, passed, config), _penalty(one, config))
