@@ -172,7 +172,7 @@ def test_where_the_time_goes(idefics3: Policy) -> None:
     config = TrainConfig(beta=0.1, temperature=0.8)
     with profiled() as profile:
         gradients_of(idefics3, groups, config, moved_reference(idefics3))
-    assert set(profile.seconds) == {"reference", "forward", "backward", "optimizer"}
+    assert set(profile.seconds) == {"images", "reference", "forward", "backward", "optimizer"}
     assert all(seconds > 0.0 for seconds in profile.seconds.values())
     assert profile.counts == {"train_tokens": 48, "prompt_tokens": sum(lengths)}
     with profiled() as profile:
