@@ -177,7 +177,7 @@ def test_where_the_time_goes(idefics3: Policy) -> None:
     assert profile.counts == {"train_tokens": 48, "prompt_tokens": sum(lengths)}
     with profiled() as profile:
         update(idefics3, Recorder(idefics3), groups, config)
-    assert set(profile.seconds) == {"forward", "backward", "optimizer"}
+    assert set(profile.seconds) == {"images", "forward", "backward", "optimizer"}
 
 
 def truncated(groups: list[ScoredGroup], cut: list[int]) -> list[ScoredGroup]:
