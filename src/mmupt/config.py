@@ -13,6 +13,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from mmupt.config_supervision import (
+    AuditConfig,
+    GateConfig,
+    PilotConfig,
+    PromotionConfig,
+    RoiConfig,
+    RulesConfig,
+)
 from mmupt.config_votes import DualVote, MajorityVote, Section, Strategy
 from mmupt.data.views import ViewsConfig
 from mmupt.errors import ConfigError
@@ -355,6 +363,12 @@ class Config(Section):
     self_reward: SelfRewardConfig = SelfRewardConfig()
     guard: GuardConfig = GuardConfig()
     eval: EvalConfig = EvalConfig()
+    pilot: PilotConfig = PilotConfig()
+    audit: AuditConfig = AuditConfig()
+    rules: RulesConfig = RulesConfig()
+    gate: GateConfig = GateConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    roi: RoiConfig = RoiConfig()
     save_steps: Positive = 20
     """Updates between two points that a killed run resumes from."""
     num_threads: Annotated[int, Field(ge=0)] = 0

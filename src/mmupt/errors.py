@@ -5,7 +5,9 @@
     ├── ConfigError       a setting that is unknown, out of range or in conflict
     ├── ModelError        a folder that is not a usable image-text model
     ├── RunFolderError    an output folder that holds something else
-    └── ProcessError      processes that cannot be started, or that are gone
+    ├── ProcessError      processes that cannot be started, or that are gone
+    ├── DatabaseError     a database that cannot be opened, read or written
+    └── RefusedError      what a gate, a claim or a state does not allow now
 
 A message names the place (file, row or key), the value found, what was expected and what to do.
 """
@@ -35,3 +37,11 @@ class RunFolderError(MmuptError):
 
 class ProcessError(MmuptError):
     """Processes that cannot be started together, or one that is gone."""
+
+
+class DatabaseError(MmuptError):
+    """A database that cannot be opened, read or written."""
+
+
+class RefusedError(MmuptError):
+    """What cannot be done now: a version that has not passed its gate, a sample that is taken."""

@@ -20,11 +20,13 @@ SOURCE = Path(mmupt.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     # A part imports itself and the layers above this line, never its neighbours.
     ("version", "types", "errors", "stats"),
-    ("plugins", "processes", "clock"),  # named functions; who trains together; where time goes
+    ("plugins", "processes", "clock", "database", "words"),  # named functions; who trains; time; tables
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
+    ("config_supervision",),  # and those of audits, gates and prices
     ("config", "events"),  # the schema; what happened
     ("runs", "console", "demo", "report", "launch"),  # folders, progress, preset, pages, torchrun
+    ("audit", "gates", "ledger", "registry"),  # people's verdicts, decisions, costs, versions
     ("policy",),  # the model: loading, sampling, scoring
     ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
@@ -43,8 +45,13 @@ NEEDS_ONLY: dict[str, set[str]] = {
     "errors": set(),
     "stats": set(),
     "plugins": {"errors"},
+    "database": {"errors"},
+    "words": {"errors"},
+    "gates": {"errors", "stats", "words", "config_supervision"},
+    "ledger": {"errors", "stats", "words", "database", "config_supervision", "events"},
+    "registry": {"errors", "database", "config_supervision", "version"},
     "consensus": {"types", "errors"},
-    "report": {"errors", "stats", "types", "data", "config", "events"},
+    "report": {"errors", "stats", "types", "words", "data", "config", "events"},
 }
 HEAVY = {
     "torch",
@@ -56,6 +63,7 @@ HEAVY = {
     "matplotlib",
     "pyarrow",
     "pandas",
+    "sqlalchemy",
 }
 
 
@@ -224,12 +232,18 @@ def test_only_the_worker_knows_sympy() -> None:
         "errors",
         "plugins",
         "config_votes",
+        "config_supervision",
+        "database",
         "events",
         "config",
         "runs",
         "report",
         "data",
         "console",
+        "audit",
+        "gates",
+        "ledger",
+        "registry",
     ],
 )
 def test_parts_that_never_meet_the_model(name: str) -> None:

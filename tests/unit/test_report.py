@@ -34,7 +34,6 @@ from mmupt.report.plots import HEIGHT, WIDTH, accuracy_svg, signals_svg, write_s
 from mmupt.report.read import Rollout, RunRecord, events_of, load_run
 from mmupt.report.table import stages_table, verdict_lines
 from mmupt.report.text import (
-    LANGUAGES,
     cells,
     clean,
     clean_lines,
@@ -47,6 +46,7 @@ from mmupt.report.text import (
     wrap,
 )
 from mmupt.report.values import stages_of
+from mmupt.words import LANGUAGES
 
 HOSTILE = (
     '<script>alert(1)</script><img src=x onerror=alert(2)>" onload="$\\frac{1}{ {{7*7}} \x1b[31m'

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 import unicodedata
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
-from typing import Literal, get_args
 
-from mmupt.errors import ConfigError
 from mmupt.stats import Interval
-
-Lang = Literal["en", "ja"]
-LANGUAGES: tuple[Lang, ...] = get_args(Lang)
+from mmupt.words import texts
 
 NOTHING = "–"
 """Stands where a figure is missing."""
 
 
-@cache
 def words(lang: str) -> Mapping[str, str]:
-    """All texts of a language by key.
+    """All texts of a report by key.
 
     Raises:
         ConfigError: a language that there are no texts for.
     """
-    if lang not in LANGUAGES:
-        raise ConfigError(f"lang = {lang!r}: expected one of {', '.join(LANGUAGES)}")
-    path = resources.files("mmupt.report") / "locale" / f"{lang}.json"
-    texts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return texts
+    return texts("mmupt.report", lang)
 
 
 def stage_title(name: str, lang: str) -> str:

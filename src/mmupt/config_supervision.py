@@ -1,0 +1,147 @@
+"""How people supervise a project: pilot, audits, rules, gates, promotion, prices."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mmupt.config_votes import Fraction, Section
+
+Positive = Annotated[int, Field(ge=1)]
+Confidence = Annotated[float, Field(gt=0.5, lt=1.0)]
+Price = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Rollout = Literal["shadow", "5%", "25%", "100%"]
+
+
+class PilotConfig(Section):
+    """Votes without training, before the first round, and what they must show."""
+
+    rows: Annotated[int, Field(ge=0)] = 200
+    """Unlabelled questions that the pilot asks, drawn at random; 0 leaves the stage out."""
+    require: Literal["ready", "suitable", "nothing"] = "suitable"
+    """The project stops unless the pilot says `ready`; or only where it says `not-suitable`; or
+    never."""
+
+
+class LotConfig(Section):
+    """Acceptance sampling of lots in the manner of ISO 2859-1, for `audit.size: lot`."""
+
+    aql: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.10
+    """Acceptance quality limit: the share of wrong labels that is still acceptable on average."""
+    level: Literal["I", "II", "III"] = "II"
+    """General inspection level: how large a sample is for a lot."""
+
+
+class AuditConfig(Section):
+    """Which pseudo-labels people look at, and how many."""
+
+    url: str | None = None
+    """Database of audits and verdicts, such as `postgresql://user@host/name`; None: the project's
+    own SQLite file. A password belongs into PGPASSWORD or a password file."""
+    design: Literal["random", "stratified", "risk-first"] = "risk-first"
+    """How samples are drawn: all alike, by vote share and slice, or doubtful labels more often.
+    Inclusion probabilities are kept, so that estimates stay unbiased."""
+    size: Literal["sequential", "fixed", "lot"] = "sequential"
+    """Stop as soon as the gate can decide; a number fixed by `half_width`; or a lot plan."""
+    half_width: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """Wanted half width of the interval, for `fixed`."""
+    max_verdicts: Positive = 200
+    """People are asked for at most so many verdicts in a round."""
+    confidence: Confidence = 0.95
+    """Of the intervals."""
+    share_edges: tuple[Fraction, ...] = (0.5, 0.7, 0.9)
+    """Vote shares that part the strata."""
+    slices: tuple[str, ...] = ()
+    """Columns of the data whose groups are also strata and get estimates of their own."""
+    reviewers: Positive = 1
+    """Reviewers who judge each sample, independently."""
+    lot: LotConfig = LotConfig()
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> AuditConfig:
+        if list(self.share_edges) != sorted(set(self.share_edges)):
+            raise ValueError(f"share_edges {list(self.share_edges)} do not rise")
+        return self
+
+
+class RuleConfig(Section):
+    """A rule of your own over rollouts, see docs/rules.md."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    when: Annotated[str, Field(min_length=1, max_length=500)]
+    """Expression over the documented words; where it is true, the rule is hit."""
+
+
+class RulesConfig(Section):
+    """Error-detection rules over rollouts; what they hit is audited first."""
+
+    leave_out: tuple[str, ...] = ()
+    """Built-in rules that are not wanted."""
+    number_range: tuple[float, float] | None = None
+    """Answers that are numbers outside it are out of range."""
+    unit: str | None = None
+    """Unit that answers must carry, such as `mm`."""
+    constant_share: Fraction = 0.8
+    """One answer to more of all questions than this is a constant answer."""
+    own: tuple[RuleConfig, ...] = ()
+    """Rules of your own."""
+
+
+class GateConfig(Section):
+    """What a model must prove before it is promoted; null leaves a criterion out."""
+
+    confidence: Confidence = 0.95
+    """Of every bound that a criterion looks at."""
+    min_precision: Fraction | None = 0.7
+    """Audited precision of the round's pseudo-labels, lower bound."""
+    max_regression: Fraction | None = 0.03
+    """Accuracy on held-out rows, greedy and sampled, that may be lost at most, upper bound; and
+    no significant loss by the exact McNemar test."""
+    max_consistency_loss: Fraction | None = 0.05
+    """Share of the majority among sampled answers that may be lost at most, upper bound."""
+    guard: bool = True
+    """The guard must have watched the round and not have stopped it."""
+    max_slice_drop: Fraction | None = 0.10
+    """Accuracy that no group of `slices` may lose, surely."""
+    slices: tuple[str, ...] = ()
+    """Columns of the held-out rows whose groups are looked at one by one."""
+    min_slice_rows: Positive = 20
+    """Smaller groups are told, and decide nothing."""
+    max_blind_rise: Fraction | None = 0.05
+    """Accuracy with blank pictures that may be gained at most, upper bound: a model that needs its
+    pictures less reads them less."""
+    max_format_rise: Fraction | None = 0.05
+    """Unreadable or truncated replies that may be gained at most."""
+
+
+class PromotionConfig(Section):
+    """What happens with a model that has passed its gate."""
+
+    auto: bool = True
+    """`mmupt run` promotes it; otherwise `mmupt promote` does."""
+    rollout: Rollout = "100%"
+    """Share of requests that it serves at first. Below 100% it is the challenger beside the
+    champion, and `mmupt promote` raises it."""
+
+
+class RoiConfig(Section):
+    """The company's own prices; every one is an assumption and is printed beside the figures."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    label_price: Price = 0.5
+    """One label by people."""
+    reviewer_wage: Price = 30.0
+    """One hour of a reviewer."""
+    machine_price: Price = 0.2
+    """One hour of the machine."""
+    energy_price: Price = 0.0
+    """One kWh, where it is not in `machine_price`."""
+    watts: Annotated[float, Field(ge=0)] | None = None
+    """Power of the machine at work, for the energy where the machine does not measure it."""
+    correct_answer_value: Price = 0.01
+    """What a correct answer is worth more than a wrong one."""
+    answers_per_month: Annotated[int, Field(ge=0)] = 100_000
+    """Answers that the model gives in a month, for the break-even."""
+    labels_instead: Positive | None = None
+    """Labels that the same gain would have cost; None: one for each unlabelled question used."""

@@ -1,0 +1,192 @@
+"""A project's facts in a database: SQLite in a file, or PostgreSQL by URL.
+
+Tables come from numbered migrations, SQL files that both databases understand; each is applied
+once, whoever opens the database first. Everything that writes does so in one transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmupt.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+PATIENCE = 60.0
+"""Seconds that a writer waits for the others."""
+
+_LOCK = 0x6D6D757074
+"""Key of PostgreSQL's advisory lock while tables are made."""
+
+
+def open_database(place: Path | str, package: str) -> Engine:
+    """Open a database, and bring the tables of `package` up to date.
+
+    Args:
+        place: path of an SQLite file, which is made where there is none, or a URL such as
+            ``postgresql://user@host/name``.
+        package: a package of ours with ``migrations/0001_name.sql``, ...; its numbers are its own.
+
+    Raises:
+        DatabaseError: it cannot be opened, a driver is missing, or its tables are newer than this
+            version of mmupt.
+    """
+    engine = _engine(place)
+    try:
+        _migrate(engine, package, shown(place))
+    except _driver_errors() as error:
+        engine.dispose()
+        raise DatabaseError(
+            f"{shown(place)}: cannot be opened as a database: {_short(error)}"
+        ) from error
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that writes: whole or not at all, one after the other.
+
+    Raises:
+        DatabaseError: the database refuses, such as for a full disk.
+    """
+    try:
+        with (
+            engine.connect().execution_options(mmupt_writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+    except _driver_errors() as error:
+        raise DatabaseError(f"{shown(engine.url)}: {_short(error)}") from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that reads: a single moment of the database."""
+    try:
+        with engine.connect() as connection, connection.begin():
+            yield connection
+    except _driver_errors() as error:
+        raise DatabaseError(f"{shown(engine.url)}: {_short(error)}") from error
+
+
+def shown(place: Any) -> str:
+    """A place for people: without a password."""
+    if isinstance(place, Path):
+        return str(place)
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", str(place))
+
+
+def _engine(place: Path | str) -> Engine:
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy.pool import NullPool
+
+    try:
+        url = (
+            URL.create("sqlite", database=str(place))
+            if isinstance(place, Path)
+            else make_url(place)
+        )
+        if url.get_backend_name() == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        elif url.get_backend_name() != "sqlite":
+            raise DatabaseError(
+                f"{shown(place)}: {url.get_backend_name()} is not supported; "
+                "expected a path or postgresql://..."
+            )
+        # Connections are not kept: many processes share a database, and each asks it rarely.
+        engine = create_engine(url, poolclass=NullPool)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise DatabaseError(
+            f"{shown(place)}: no database; expected a path or postgresql://..."
+        ) from error
+    except ImportError as error:
+        raise DatabaseError(f"{shown(place)}: needs psycopg; install mmupt[postgres]") from error
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say so
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer takes its turn at once: one that only tries at its first write may lose it."""
+    writes = connection.get_execution_options().get("mmupt_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(engine: Engine, package: str, place: str) -> None:
+    from sqlalchemy import text
+
+    known = _migrations(package)
+    with engine.connect().execution_options(mmupt_writes=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(
+            text(
+                "CREATE TABLE IF NOT EXISTS mmupt_migrations (package TEXT NOT NULL, "
+                "number INTEGER NOT NULL, applied TEXT NOT NULL, PRIMARY KEY (package, number))"
+            )
+        )
+        done = set(
+            connection.execute(
+                text("SELECT number FROM mmupt_migrations WHERE package = :package"),
+                {"package": package},
+            ).scalars()
+        )
+        if done - set(known):
+            raise DatabaseError(
+                f"{place}: made by a newer mmupt (migration {max(done)} of {package}, here "
+                f"{max(known)}); install that version or a later one"
+            )
+        for number in sorted(set(known) - done):
+            for statement in known[number].split(";\n"):
+                if statement.strip():
+                    connection.exec_driver_sql(statement)
+            connection.execute(
+                text("INSERT INTO mmupt_migrations VALUES (:package, :number, :applied)"),
+                {"package": package, "number": number, "applied": now()},
+            )
+
+
+def _migrations(package: str) -> dict[int, str]:
+    folder = resources.files(package) / "migrations"
+    return {
+        int(file.name[:4]): file.read_text(encoding="utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith(".sql")
+    }
+
+
+def now() -> str:
+    """This moment, UTC, as ISO 8601 with microseconds: sorts as text."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (SQLAlchemyError, OSError)
+
+
+def _short(error: Exception) -> str:
+    """The driver's own words, first line."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Gates: whether a model has proven enough to be promoted, and on what evidence."""

@@ -1,0 +1,1 @@
+"""What every stage cost, and what a project returns."""

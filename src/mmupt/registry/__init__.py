@@ -1,0 +1,1 @@
+"""Versions of the model, and which of them serves."""
