@@ -1,0 +1,190 @@
+"""Verbs that measure and leave the model as it is, and the study: eval, check, vote, study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mmupt.cli import common
+from mmupt.cli.options import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    LangOption,
+    ModelOption,
+    OutOption,
+    SeedOption,
+    SetOption,
+    SkipBadOption,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs, in the order of the help page."""
+    app.command("eval")(evaluate)
+    app.command()(check)
+    app.command()(vote)
+    app.command()(study)
+
+
+def evaluate(
+    model: ModelOption,
+    data: DataOption,
+    out: OutOption,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    skip_bad: SkipBadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy and consistency on rows with answers; the figures go to OUT/metrics.json."""
+    config = common.command_config(config_file, settings, seed, model, skip_bad, {"test": data})
+    rows = common.labelled(config, data)[: config.eval.limit]
+    common.check_new_run(config, out, [row.sample for row in rows])
+    with common.single_stage(config, out, "eval", as_json) as (stages, result):
+        stages.test = rows
+        result |= {"name": "eval", **stages.evaluate("base").metrics(), "labels_used": 0}
+
+
+def check(
+    model: ModelOption,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="JSONL whose two largest rows are tried.")
+    ] = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Does a model work here, exactly, and what does a training step cost? Exit code 0, 1 or 2."""
+    from mmupt.check.run import run_check
+
+    rows = {"unlabelled": data} if data else {}
+    config = common.command_config(config_file, settings, None, model, False, rows)
+    if config.num_threads:
+        import torch
+
+        torch.set_num_threads(config.num_threads)
+    report = run_check(model, common.samples(config, data) if data else (), config)
+    if as_json:
+        common.print_json(report.json())
+    else:
+        from rich.console import Console
+
+        Console().print(report.table())
+        for line in report.lines():
+            typer.echo(line)
+    raise typer.Exit(report.exit_code)
+
+
+def vote(
+    model: ModelOption,
+    data: DataOption,
+    out: OutOption,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Answers to each question (G).")
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option("--views", help="Views they are spread over; divides G.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="JSONL with id and true answer of some rows.")
+    ] = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    skip_bad: SkipBadOption = False,
+    lang: LangOption = "en",
+    as_json: JsonOption = False,
+) -> None:
+    """Pilot: votes without training, and whether label-free training is worth a run."""
+    from mmupt.pipeline.pilot import run_pilot, with_votes
+    from mmupt.pipeline.pilot_audit import read_audit
+    from mmupt.report.pilot_plot import write_pilot_png
+    from mmupt.runs import open_run
+
+    own = common.command_config(config_file, settings, seed, model, skip_bad, {"unlabelled": data})
+    config = with_votes(own, samples, views)
+    rows = common.samples(config, data)
+    truth = read_audit(audit, [row.id for row in rows]) if audit else None
+    common.check_new_run(config, out, rows)
+    with open_run(out, config, "vote") as folder:
+        with common.progress(folder, config, lang, as_json) as stages:
+            metrics = run_pilot(stages, rows, truth, lang)
+        write_pilot_png(metrics, folder.root / "summary.png", lang)
+    if as_json:
+        common.print_json(metrics)
+        return
+    from rich.console import Console
+
+    from mmupt.report.pilot_table import pilot_view
+
+    console = Console()
+    for part in pilot_view(metrics, lang):
+        console.print(part, highlight=False)
+    for name in ("votes.parquet", "metrics.json", "summary.png"):
+        console.print(f"[dim]{out / name}[/dim]", soft_wrap=True)
+
+
+def study(
+    out: OutOption = Path("runs/study"),
+    arms: Annotated[
+        list[str] | None,
+        typer.Option("--arms", help="Names with commas, or a YAML file with arms of your own."),
+    ] = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Such as 0..4 or 0,2,5.")] = "0..2",
+    preset: Annotated[
+        Literal["demo"] | None, typer.Option("--preset", help="The task; default: demo.")
+    ] = None,
+    eval_steps: Annotated[
+        int, typer.Option("--eval-steps", min=0, help="Updates between two candidates.")
+    ] = 20,
+    config_file: ConfigOption = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="With --config: the starting model's folder.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="With --config: the unlabelled rows' answers.")
+    ] = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare arms over seeds, from one SFT model per seed: a table, a plot, study.json."""
+    from rich.console import Console
+
+    from mmupt.config import load_config
+    from mmupt.errors import ConfigError
+    from mmupt.pipeline.study import Plan, check_plan, run_study
+    from mmupt.pipeline.study_arms import choose_arms, parse_seeds
+    from mmupt.pipeline.study_progress import StudyProgress
+
+    if (config_file and preset) or ((model or truth) and not config_file):
+        raise ConfigError("--preset is a task of ours; --config, --model and --truth are yours")
+    own = load_config(config_file) if config_file else None
+    if own and model:
+        own = load_config(None, [f"model.path={json.dumps(str(model.resolve()))}"], own)
+    plan = Plan(
+        out, choose_arms(arms or [], truth=not own or truth is not None), parse_seeds(seeds),
+        tuple(settings or ()), eval_steps, own, truth.resolve() if truth else None,
+    )  # fmt: skip
+    check_plan(plan)
+    if own:
+        base = plan.base(plan.seeds[0])
+        material = common.material(base, plan.truth)
+        questions = [r.sample for r in (*material.labelled, *material.test)]
+        common.check_new_run(
+            base, plan.folder(plan.seeds[0]) / "sft", [*questions, *material.unlabelled]
+        )
+    if plan.base(plan.seeds[0]).num_threads:
+        import torch
+
+        torch.set_num_threads(plan.base(plan.seeds[0]).num_threads)
+    with StudyProgress(Console(stderr=True, quiet=as_json)) as progress:
+        result = run_study(plan, common.material, progress)
+    if as_json:
+        common.print_json(result)
+        return
+    typer.echo((out / "table.md").read_text(encoding="utf-8"))
+    typer.echo(f"{out / 'table.md'}, {out / 'study.png'}, {out / 'study.json'}")

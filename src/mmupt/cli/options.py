@@ -1,0 +1,34 @@
+"""Options that several verbs share, as annotated types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Lang = Literal["en", "ja"]
+ModelOption = Annotated[
+    Path, typer.Option("--model", help="Local Hugging Face image-text model folder.")
+]
+DataOption = Annotated[
+    Path, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
+]
+OutOption = Annotated[
+    Path, typer.Option("--out", help="Run folder; an interrupted run in it goes on.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file, see docs/config.md.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One setting as key=value, such as train.max_steps=40."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
+]
+LangOption = Annotated[Lang, typer.Option("--lang", help="Language of tables and pages.")]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out rows that cannot be used, and list them.")
+]
