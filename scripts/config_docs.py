@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any, get_args
 
 from mmupt.config import Config
-from mmupt.config_votes import Strategy
+from mmupt.config_votes import Section, Strategy
 
 TARGET = Path(__file__).parent.parent / "docs" / "config.md"
 
 STRATEGIES: tuple[Any, ...] = get_args(get_args(Strategy)[0])
 """The sections that `consensus.strategy` may be."""
+
+STRATEGY = "consensus.strategy"
 
 STANDARD = {
     "seed": "Seed of everything random.",
@@ -36,20 +40,10 @@ def render() -> str:
         "`--set KEY=VALUE` overrides one setting. Unknown keys are refused. Names are those of TRL",
         "and transformers where they mean the same. Written by `python scripts/config_docs.py`.",
     ]
-    top = [name for name in Config.model_fields if section_of(name) is None]
+    top = [name for name in Config.model_fields if section_of(Config, name) is None]
     lines += ["", "## At the top", "", *table(Config, top)]
     for name in Config.model_fields:
-        section = section_of(name)
-        if section is not None:
-            about = (section.__doc__ or "").splitlines()[0]
-            lines += [
-                "",
-                f"## `{name}`",
-                "",
-                about,
-                "",
-                *table(section, list(section.model_fields)),
-            ]
+        lines += chapter(Config, name, (name,))
     lines += [
         "",
         "## `consensus.strategy`",
@@ -71,24 +65,56 @@ def render() -> str:
     return "\n".join(lines) + "\n"
 
 
-def section_of(name: str) -> Any:
-    annotation = Config.model_fields[name].annotation
-    for kind in (annotation, *getattr(annotation, "__args__", ())):
+def chapter(parent: Any, name: str, place: tuple[str, ...]) -> list[str]:
+    """A section's heading, what it is for, its keys, and the sections inside it."""
+    section = section_of(parent, name)
+    if section is None or ".".join(place) == STRATEGY:
+        return []
+    about = words((section.__doc__ or "").partition("\n\n")[0])
+    field = parent.model_fields[name]
+    if field.description and type(None) in get_args(field.annotation):
+        about += " " + words(field.description)
+    heading = f"{'#' * (len(place) + 1)} `{'.'.join(place)}`"
+    lines = ["", heading, "", about, "", *table(section, list(section.model_fields), place)]
+    for inner in section.model_fields:
+        lines += chapter(section, inner, (*place, inner))
+    return lines
+
+
+def section_of(parent: Any, name: str) -> Any:
+    """The section that a field is, may be or is a list of; None where it is a value."""
+    annotation = parent.model_fields[name].annotation
+    for kind in (annotation, *get_args(annotation)):
         if hasattr(kind, "model_fields"):
             return kind
     return None
 
 
-def table(section: Any, names: list[str]) -> list[str]:
+def table(section: Any, names: list[str], place: tuple[str, ...] = ()) -> list[str]:
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for name in names:
         field = section.model_fields[name]
-        text = (field.description or STANDARD[name]).replace("\n", " ").replace("|", "\\|")
-        default = "none" if field.default is None else field.default
-        if name == "strategy":
-            default = field.default.name
-        rows.append(f"| `{name}` | `{default}` | {text} |")
+        text = words(field.description or STANDARD[name]).replace("|", "\\|")
+        if ".".join((*place, name)) == STRATEGY:
+            default = f"`{field.default.name}`"
+        elif field.is_required():
+            default = "required"
+        elif isinstance(field.default, Section):
+            default = "below"
+        else:
+            default = f"`{value(field.default)}`"
+        rows.append(f"| `{name}` | {default} | {text} |")
     return rows
+
+
+def words(description: str) -> str:
+    """On one line; None is null in YAML."""
+    return re.sub(r"\bNone\b", "`null`", " ".join(description.split()))
+
+
+def value(default: Any) -> str:
+    """As one writes it in the file."""
+    return default if isinstance(default, str) else json.dumps(default, ensure_ascii=False)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class AuditConfig(Section):
     reviewers: Positive = 1
     """Reviewers who judge each sample, independently."""
     lot: LotConfig = LotConfig()
+    """The plan of `size: lot`."""
 
     @model_validator(mode="after")
     def _edges_rise(self) -> AuditConfig:
@@ -69,6 +70,7 @@ class RuleConfig(Section):
     """A rule of your own over rollouts, see docs/rules.md."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    """Lower-case letters, digits and hyphens."""
     when: Annotated[str, Field(min_length=1, max_length=500)]
     """Expression over the documented words; where it is true, the rule is hit."""
 
@@ -129,6 +131,7 @@ class RoiConfig(Section):
     """The company's own prices; every one is an assumption and is printed beside the figures."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    """ISO 4217 code of all prices."""
     label_price: Price = 0.5
     """One label by people."""
     reviewer_wage: Price = 30.0
