@@ -1,0 +1,209 @@
+"""The tables of the audits, one statement a function; each runs in its caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from mmupt.audit.records import Audit, Item, NewAudit, NewItem, Verdict
+from mmupt.database import now
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which audit of which project, in an open transaction.
+
+    Attributes:
+        connection: the transaction.
+        project: id of the project.
+        audit: name of the audit; it need not be there.
+    """
+
+    connection: Connection
+    project: str
+    audit: str
+
+    def run(self, statement: str, **values: object) -> Any:
+        """Run a statement that may name `:project`, `:audit` and further values."""
+        return self.connection.execute(
+            text(statement), {"project": self.project, "audit": self.audit, **values}
+        )
+
+
+def take_turns(place: Place, steps: int) -> int | None:
+    """Wait until no other writer is in the audit, and take so many numbers.
+
+    Returns:
+        The last of the numbers; None: there is no such audit.
+    """
+    done = place.run(
+        "UPDATE mmupt_audits SET turn = turn + :steps WHERE project = :project AND name = :audit",
+        steps=steps,
+    )
+    if done.rowcount != 1:
+        return None
+    return int(
+        place.run(
+            "SELECT turn FROM mmupt_audits WHERE project = :project AND name = :audit"
+        ).scalar_one()
+    )
+
+
+def insert_audit(place: Place, audit: NewAudit, items: Sequence[NewItem]) -> bool:
+    """False: there is an audit of this name, nothing is inserted."""
+    done = place.run(
+        "INSERT INTO mmupt_audits VALUES (:project, :audit, :subject, :frame, :plan, :created, "
+        ":items, 0) ON CONFLICT DO NOTHING",
+        items=len(items),
+        **_values(audit, "name"),
+    )
+    if done.rowcount == 0:
+        return False
+    if items:
+        place.connection.execute(
+            text(
+                "INSERT INTO mmupt_audit_items VALUES (:project, :audit, :unit, :position, "
+                ":sample_id, :pseudo_label, :share, :stratum, :probability, :slices, :rules, "
+                ":payload)"
+            ),
+            [{"project": place.project, "audit": place.audit, **_item(item)} for item in items],
+        )
+    return True
+
+
+def read_audits(connection: Connection, project: str) -> tuple[Audit, ...]:
+    """All audits of a project, oldest first."""
+    rows = Place(connection, project, "").run(
+        "SELECT name, subject, frame, plan, created, items FROM mmupt_audits "
+        "WHERE project = :project ORDER BY created, name"
+    )
+    return tuple(Audit(*row) for row in rows)
+
+
+def read_items(place: Place, unit: str | None = None) -> tuple[Item, ...]:
+    """The items of an audit in their order, or the one with this unit."""
+    found = place.run(
+        "SELECT position, unit, sample_id, pseudo_label, share, stratum, probability, slices, "
+        "rules, payload, audit FROM mmupt_audit_items WHERE project = :project "
+        "AND audit = :audit AND (:every = 1 OR unit = :unit) ORDER BY position",
+        every=int(unit is None),
+        unit=unit or "",
+    )
+    return tuple(
+        replace(
+            Item(*row),
+            pseudo_label=json.loads(row.pseudo_label),
+            slices=json.loads(row.slices),
+            rules=tuple(json.loads(row.rules)),
+        )
+        for row in found
+    )
+
+
+def read_units(place: Place) -> tuple[str, ...]:
+    """The units of an audit in their order."""
+    found = place.run(
+        "SELECT unit FROM mmupt_audit_items WHERE project = :project AND audit = :audit "
+        "ORDER BY position"
+    )
+    return tuple(found.scalars())
+
+
+def read_label(place: Place, unit: str) -> str | None:
+    """The pseudo-label of a unit; None: there is no such unit."""
+    found = place.run(
+        "SELECT pseudo_label FROM mmupt_audit_items WHERE project = :project "
+        "AND audit = :audit AND unit = :unit",
+        unit=unit,
+    ).scalar_one_or_none()
+    return None if found is None else str(json.loads(found))
+
+
+def insert_verdict(place: Place, verdict: Verdict, turn: int) -> bool:
+    """False: there is a verdict with this key, nothing is inserted."""
+    values = _values(verdict, "audit")
+    done = place.run(
+        "INSERT INTO mmupt_audit_verdicts VALUES (:project, :key, :audit, :turn, :unit, "
+        ":reviewer, :kind, :answer, :comment, :seconds, :time) ON CONFLICT DO NOTHING",
+        **{**values, "turn": turn, "time": verdict.time or now()},
+    )
+    return bool(done.rowcount)
+
+
+def read_verdicts(place: Place) -> tuple[Verdict, ...]:
+    """The verdicts on an audit in the order in which they were stored."""
+    found = place.run(
+        "SELECT verdict_key, audit, unit, reviewer, kind, answer, comment, seconds, time "
+        "FROM mmupt_audit_verdicts WHERE project = :project AND audit = :audit ORDER BY turn"
+    )
+    return tuple(Verdict(*row) for row in found)
+
+
+def read_verdict(place: Place, key: str) -> Verdict:
+    """The verdict of the project that has this key."""
+    row = place.run(
+        "SELECT verdict_key, audit, unit, reviewer, kind, answer, comment, seconds, time "
+        "FROM mmupt_audit_verdicts WHERE project = :project AND verdict_key = :key",
+        key=key,
+    ).one()
+    return Verdict(*row)
+
+
+def write_claim(place: Place, unit: str, reviewer: str, expires: float) -> None:
+    """Claim a unit, or prolong a claim; `expires` in seconds since 1970."""
+    place.run(
+        "INSERT INTO mmupt_audit_claims VALUES (:project, :audit, :unit, :reviewer, :expires) "
+        "ON CONFLICT (project, audit, unit, reviewer) DO UPDATE SET expires = excluded.expires",
+        unit=unit,
+        reviewer=reviewer,
+        expires=expires,
+    )
+
+
+def delete_claim(place: Place, unit: str, reviewer: str) -> None:
+    """Give a unit back."""
+    place.run(
+        "DELETE FROM mmupt_audit_claims WHERE project = :project AND audit = :audit "
+        "AND unit = :unit AND reviewer = :reviewer",
+        unit=unit,
+        reviewer=reviewer,
+    )
+
+
+def delete_claims(place: Place, moment: float) -> None:
+    """Delete the claims of an audit that are over."""
+    place.run(
+        "DELETE FROM mmupt_audit_claims WHERE project = :project AND audit = :audit "
+        "AND expires <= :moment",
+        moment=moment,
+    )
+
+
+def read_claims(place: Place, moment: float) -> dict[str, set[str]]:
+    """Who holds which unit of an audit."""
+    held: dict[str, set[str]] = {}
+    for unit, reviewer in place.run(
+        "SELECT unit, reviewer FROM mmupt_audit_claims WHERE project = :project "
+        "AND audit = :audit AND expires > :moment",
+        moment=moment,
+    ):
+        held.setdefault(unit, set()).add(reviewer)
+    return held
+
+
+def _values(record: Any, but: str) -> dict[str, object]:
+    return {f.name: getattr(record, f.name) for f in fields(record) if f.name != but}
+
+
+def _item(item: NewItem) -> dict[str, object]:
+    """As JSON text a label may hold what a database takes for no text, such as U+0000."""
+    return {
+        **{f.name: getattr(item, f.name) for f in fields(NewItem)},
+        "pseudo_label": json.dumps(item.pseudo_label, ensure_ascii=False),
+        "slices": json.dumps(dict(item.slices), ensure_ascii=False),
+        "rules": json.dumps(list(item.rules), ensure_ascii=False),
+    }

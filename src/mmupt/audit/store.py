@@ -1,0 +1,272 @@
+"""Audits and verdicts in a database that many reviewers write into at once.
+
+Verdicts are only ever added. Writers of one audit take turns by counting it up: in PostgreSQL that
+locks its row, in SQLite a writing transaction has the file for itself anyway. So a claim sees all
+claims and verdicts before it, and verdicts have an order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from mmupt.audit import checks, rows
+from mmupt.audit.records import Added, Audit, Item, NewAudit, NewItem, Verdict
+from mmupt.audit.rows import Place
+from mmupt.audit.verdicts import STATES, State, judges, resolve, standing, wanted
+from mmupt.database import now as this_moment
+from mmupt.database import open_database, reading, writing
+from mmupt.errors import InputError, RefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an audit is.
+
+    Attributes:
+        items: pseudo-labels in the audit.
+        states: how many of them are in which state; all states are there.
+        verdicts: stored ones, those that were taken back included.
+        judged: by reviewer, how many units they have judged.
+        claimed: units that somebody is looking at.
+        seconds: that all reviewers spent.
+    """
+
+    items: int
+    states: Mapping[State, int]
+    verdicts: int
+    judged: Mapping[str, int]
+    claimed: int
+    seconds: float
+
+
+class AuditStore:
+    """The audits of one project.
+
+    Args:
+        place: path of an SQLite file, or a PostgreSQL URL; several projects may share a database.
+        project: id of the project.
+
+    Raises:
+        DatabaseError: it cannot be opened.
+        InputError: a project id that cannot be used.
+    """
+
+    def __init__(self, place: Path | str, project: str) -> None:
+        self.project = checks.name(project, "project")
+        self._engine = open_database(place, "mmupt.audit")
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def create(self, audit: NewAudit, items: Sequence[NewItem]) -> None:
+        """Store an audit with its items; once, however often it is asked for.
+
+        Raises:
+            RefusedError: there is one of this name over another frame.
+            InputError: a value that cannot be used, a unit or a position that is there twice.
+        """
+        audit = checks.new_audit(audit)
+        items = checks.new_items(items)
+        with writing(self._engine) as connection:
+            if rows.insert_audit(self._place(connection, audit.name), audit, items):
+                return
+            there = _named(rows.read_audits(connection, self.project), audit.name)
+            if there is not None and there.frame != audit.frame:
+                raise RefusedError(
+                    f"audit {audit.name} of {self.project} is over frame {there.frame}, not over "
+                    f"{audit.frame}; another frame needs an audit of another name"
+                )
+
+    def add(self, verdict: Verdict) -> bool:
+        """Store a verdict, and give back what its reviewer had claimed; safe when it returns.
+
+        Returns:
+            False: its key was there already, nothing is added.
+
+        Raises:
+            InputError: a value that cannot be used, no such audit or unit.
+            RefusedError: its key belongs to another verdict.
+        """
+        return self.add_all(verdict.audit, [verdict]).added == 1
+
+    def add_all(self, audit: str, verdicts: Sequence[Verdict]) -> Added:
+        """Store verdicts on one audit, all of them or none; as `add`."""
+        given = [checks.verdict(verdict) for verdict in verdicts]
+        with writing(self._engine) as connection:
+            place = self._place(connection, audit)
+            last = self._turn(place, len(given))
+            added = sum(
+                _add(place, verdict, turn)
+                for turn, verdict in enumerate(given, start=last - len(given) + 1)
+            )
+        return Added(added, len(given) - added)
+
+    def claim(
+        self, audit: str, reviewer: str, *, reviewers: int, lease: float, now: str | None = None
+    ) -> Item | None:
+        """The next item for a reviewer, who has it for a while; None: nothing is left for them.
+
+        In order, the first item that this reviewer has neither judged nor skipped, and that is
+        not yet judged or held by as many others as it needs: `reviewers`, and one more while they
+        differ. What the reviewer holds already comes first, so that a page may be loaded again.
+
+        Args:
+            audit: name of the audit.
+            reviewer: who asks.
+            reviewers: how many judge each item.
+            lease: seconds until a claim that led to no verdict is void.
+            now: this moment, as ISO 8601.
+
+        Raises:
+            InputError: no such audit, or a name that cannot be used.
+        """
+        reviewer, moment = checks.name(reviewer, "reviewer"), _seconds(now)
+        with writing(self._engine) as connection:
+            place = self._place(connection, audit)
+            self._turn(place, 1)
+            rows.delete_claims(place, moment)
+            unit = _next(place, reviewer, reviewers, rows.read_claims(place, moment))
+            if unit is None:
+                return None
+            rows.write_claim(place, unit, reviewer, moment + lease)
+            return rows.read_items(place, unit)[0]
+
+    def release(self, audit: str, unit: str, reviewer: str) -> None:
+        """Give a claimed item back; nothing happens where it is not claimed."""
+        with writing(self._engine) as connection:
+            rows.delete_claim(
+                self._place(connection, audit), unit, checks.name(reviewer, "reviewer")
+            )
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def audits(self) -> tuple[Audit, ...]:
+        """All audits of the project, oldest first."""
+        with reading(self._engine) as connection:
+            return rows.read_audits(connection, self.project)
+
+    def audit(self, name: str) -> Audit:
+        """One audit.
+
+        Raises:
+            InputError: there is none of this name; names those that are.
+        """
+        with reading(self._engine) as connection:
+            return self._audit(connection, name)
+
+    def items(self, name: str) -> tuple[Item, ...]:
+        """The items of an audit in the order in which people judge them."""
+        with reading(self._engine) as connection:
+            self._audit(connection, name)
+            return rows.read_items(self._place(connection, name))
+
+    def verdicts(self, name: str) -> tuple[Verdict, ...]:
+        """The verdicts on an audit in the order in which they were stored."""
+        with reading(self._engine) as connection:
+            self._audit(connection, name)
+            return rows.read_verdicts(self._place(connection, name))
+
+    def progress(self, name: str, *, reviewers: int = 1, now: str | None = None) -> Progress:
+        """How far an audit is, where `reviewers` judge each item."""
+        with reading(self._engine) as connection:
+            items = self._audit(connection, name).items
+            place = self._place(connection, name)
+            verdicts = rows.read_verdicts(place)
+            claimed = len(rows.read_claims(place, _seconds(now)))
+        found = Counter(one.state for one in resolve(verdicts, reviewers).values())
+        states: dict[State, int] = {state: found[state] for state in STATES}
+        states["open"] = items - sum(found[state] for state in STATES if state != "open")
+        judged = Counter(
+            who for by in standing(verdicts).values() for who, one in by.items() if judges(one)
+        )
+        return Progress(
+            items=items,
+            states=states,
+            verdicts=len(verdicts),
+            judged=dict(sorted(judged.items())),
+            claimed=claimed,
+            seconds=math.fsum(verdict.seconds for verdict in verdicts),
+        )
+
+    # --- within a transaction ---------------------------------------------------------------------
+
+    def _place(self, connection: Connection, audit: str) -> Place:
+        return Place(connection, self.project, audit)
+
+    def _audit(self, connection: Connection, name: str) -> Audit:
+        audits = rows.read_audits(connection, self.project)
+        found = _named(audits, name)
+        if found is None:
+            raise InputError(_no_audit(self.project, name, audits))
+        return found
+
+    def _turn(self, place: Place, steps: int) -> int:
+        last = rows.take_turns(place, steps)
+        if last is None:
+            audits = rows.read_audits(place.connection, self.project)
+            raise InputError(_no_audit(self.project, place.audit, audits))
+        return last
+
+
+def _add(place: Place, verdict: Verdict, turn: int) -> bool:
+    if verdict.audit != place.audit:
+        raise InputError(f"verdict {verdict.key} is on {verdict.audit}, not on {place.audit}")
+    label = rows.read_label(place, verdict.unit)
+    if label is None:
+        raise InputError(f"no unit {checks.shown(verdict.unit)} in audit {place.audit}")
+    checks.contradiction(verdict, label)
+    if not rows.insert_verdict(place, verdict, turn):
+        there = rows.read_verdict(place, verdict.key)
+        if _said(there) != _said(verdict):
+            raise RefusedError(
+                f"verdict {verdict.key} is stored as {there.kind} by {there.reviewer} on "
+                f"{there.unit}, not as {verdict.kind} by {verdict.reviewer} on {verdict.unit}; "
+                "a new verdict needs a new key"
+            )
+        return False
+    rows.delete_claim(place, verdict.unit, verdict.reviewer)
+    return True
+
+
+def _said(verdict: Verdict) -> tuple[str | None, ...]:
+    """What must be the same in a request that is repeated; its clock may have gone on."""
+    return (
+        verdict.audit,
+        verdict.unit,
+        verdict.reviewer,
+        verdict.kind,
+        verdict.answer,
+        verdict.comment,
+    )
+
+
+def _next(place: Place, reviewer: str, reviewers: int, held: Mapping[str, set[str]]) -> str | None:
+    said = standing(rows.read_verdicts(place))
+    todo = [unit for unit in rows.read_units(place) if reviewer not in said.get(unit, {})]
+    mine = [unit for unit in todo if reviewer in held.get(unit, ())]
+    for unit in mine or todo:
+        by = said.get(unit, {})
+        others = {who for who, one in by.items() if judges(one)} | held.get(unit, set())
+        if len(others - {reviewer}) < wanted(by, reviewers):
+            return unit
+    return None
+
+
+def _seconds(now: str | None) -> float:
+    """Since 1970."""
+    return datetime.fromisoformat(checks.moment(now or this_moment(), "now")).timestamp()
+
+
+def _named(audits: Sequence[Audit], name: str) -> Audit | None:
+    return next((audit for audit in audits if audit.name == name), None)
+
+
+def _no_audit(project: str, name: str, audits: Sequence[Audit]) -> str:
+    there = ", ".join(audit.name for audit in audits[-10:]) or "none yet"
+    return f"no audit {checks.shown(name)} in {project}; there is: {there}"
