@@ -165,6 +165,10 @@ class TrainConfig(Section):
     """Updates per round."""
     prompts_per_step: Positive = 32
     """Prompts looked at in a step, before `min_share` filters them."""
+    anchor_fraction: Fraction = 0.0
+    """Share of a step's prompts that are anchors: questions whose true answers people gave in
+    audits. At least one prompt where it is not 0; without such answers all prompts are
+    label-free."""
     num_generations: Annotated[int, Field(ge=2)] = 16
     """Completions per prompt (G), spread evenly over the student's views."""
     views: Positive = 1
@@ -230,6 +234,22 @@ class TrainConfig(Section):
             raise ValueError(
                 f"num_generations ({self.num_generations}) is not a multiple of "
                 f"views ({self.views})"
+            )
+        return self
+
+    @property
+    def anchors_per_step(self) -> int:
+        """Prompts of a step that are anchors, where there are any."""
+        wanted = round(self.anchor_fraction * self.prompts_per_step)
+        return max(1, wanted) if self.anchor_fraction else 0
+
+    @model_validator(mode="after")
+    def _anchors_leave_room(self) -> TrainConfig:
+        if self.anchors_per_step >= self.prompts_per_step:
+            raise ValueError(
+                f"anchor_fraction ({self.anchor_fraction}) leaves none of the "
+                f"{self.prompts_per_step} prompts of a step label-free; lower it, or raise "
+                "prompts_per_step"
             )
         return self
 

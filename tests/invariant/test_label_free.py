@@ -23,6 +23,7 @@ from mmupt.events import EventLog
 from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.train import labels
+from mmupt.train.anchors import train_anchored
 from mmupt.train.grpo import Run, train_label_free, train_supervised
 from mmupt.train.rollout import Group
 from mmupt.types import LabelledSample, Sample
@@ -62,6 +63,11 @@ def test_label_free_training_takes_samples() -> None:
     assert (
         typing.get_type_hints(train_supervised)["rows"] == Sequence[LabelledSample]
     )  # the contrast
+    # Where people's answers come in, the questions without answers still have none.
+    anchored = typing.get_type_hints(train_anchored)
+    assert (anchored["samples"], anchored["anchors"]) == (
+        Sequence[Sample], Sequence[LabelledSample],
+    )  # fmt: skip
     assert typing.get_type_hints(Group)["sample"] is Sample
 
 
@@ -143,7 +149,9 @@ def test_no_code_of_label_free_training_names_an_answer() -> None:
         "mmupt.consensus.reward.rewards_by_class",
         "mmupt.data.images.load_image",
     } <= set(found)  # control: the search goes down to the end
-    forbidden = {LabelledSample, labels.TrueLabels, train_supervised, read_labelled}
+    forbidden = {
+        LabelledSample, labels.TrueLabels, train_supervised, train_anchored, read_labelled,
+    }  # fmt: skip
     assert not [key for key, thing in found.items() if thing in forbidden]
     for key, thing in found.items():
         for function in functions_of(thing):
@@ -156,10 +164,11 @@ def test_no_code_of_label_free_training_names_an_answer() -> None:
 
 
 def test_the_search_finds_answers_where_they_are() -> None:
-    """Control of the test above: the supervised arm names them."""
-    found = reached(train_supervised)
-    assert "mmupt.train.labels.TrueLabels" in found
-    assert "mmupt.types.LabelledSample" in found
+    """Control of the test above: the supervised arm names them, and so do audits' anchors."""
+    for start in (train_supervised, train_anchored):
+        found = reached(start)
+        assert "mmupt.train.labels.TrueLabels" in found
+        assert "mmupt.types.LabelledSample" in found
 
 
 # By trying

@@ -16,7 +16,7 @@ from mmupt.consensus.vote import vote
 from mmupt.policy.answers import final_answer
 from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy, inference
-from mmupt.policy.prompts import PromptMaker
+from mmupt.policy.prompts import PromptMaker, blanked
 from mmupt.policy.sampler import SamplingParams, decode, stream_seeds
 from mmupt.policy.shared import Prefix, prefill
 from mmupt.processes import ALONE, Processes
@@ -43,6 +43,8 @@ class Scores:
         abstained, truncated, length: means over the k sampled responses.
         k: sampled answers per question; 0 when only greedy was asked for.
         seconds: wall time.
+
+    With k = 0 all arrays but `greedy` are of size 0.
     """
 
     ids: tuple[str, ...]
@@ -107,6 +109,7 @@ def evaluate(
     *,
     seed: int,
     sampled: bool = True,
+    blind: bool = False,
     progress: Progress | None = None,
     processes: Processes = ALONE,
 ) -> Scores:
@@ -114,6 +117,17 @@ def evaluate(
 
     Greedy and sampled answers share one prefill of the prompt and its images. Each process answers
     its share of the rows, and all get all scores.
+
+    Args:
+        policy: who answers.
+        rows: N questions with their true answers.
+        config: samples, temperature and how answers are read.
+        prompts: makes prompts of samples.
+        seed: of the sampled answers.
+        sampled: False: greedy answers alone, `Scores.k` 0.
+        blind: show blank pictures of the same sizes instead (`blanked`).
+        progress: told how many of the N rows are done.
+        processes: who shares the rows.
     """
     started = time.perf_counter()
     k = config.num_samples if sampled else 0
@@ -123,6 +137,8 @@ def evaluate(
     for start in range(mine.start, mine.stop, config.batch_size):
         part = rows[start : min(start + config.batch_size, mine.stop)]
         shown = [prompts.prompt(r.sample) for r in part]
+        if blind:
+            shown = [blanked(prompt) for prompt in shown]
         with inference(policy):
             prefix = prefill(policy, encode(policy, shown))
             greedy = _decode(policy, prefix, config, 0.0, np.zeros(len(part), np.uint64))
@@ -139,7 +155,7 @@ def evaluate(
         if progress is not None:
             done = start + len(part) - mine.start
             progress(round(len(rows) * done / (mine.stop - mine.start)), len(rows))
-    table = np.asarray(processes.join(columns), dtype=np.float64)
+    table = np.asarray(processes.join(columns), dtype=np.float64).reshape(-1, len(COLUMNS))
     return Scores.from_columns(
         [r.sample.id for r in rows],
         {name: table[:, i] if k or i == 0 else np.empty(0) for i, name in enumerate(COLUMNS)},
@@ -147,6 +163,28 @@ def evaluate(
         temperature=config.temperature,
         seconds=time.perf_counter() - started,
     )
+
+
+def blind_scores(
+    policy: Policy,
+    rows: Sequence[LabelledSample],
+    config: EvalConfig,
+    prompts: PromptMaker,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    processes: Processes = ALONE,
+) -> Scores:
+    """Greedy accuracy on blank pictures: what the questions alone give away.
+
+    Rows without pictures are left out, as nothing is hidden from them; `Scores.ids` tells which
+    rows are there.
+    """
+    pictured = [row for row in rows if row.sample.images]
+    return evaluate(
+        policy, pictured, config, prompts, seed=seed, sampled=False, blind=True, progress=progress,
+        processes=processes,
+    )  # fmt: skip
 
 
 COLUMNS = ("greedy", "mean", "majority", "passed", "share", "abstained", "truncated", "length")

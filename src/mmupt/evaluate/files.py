@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,13 @@ from mmupt.evaluate.accuracy import COLUMNS, Scores
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """One row a question; what holds for all of them goes into the file's metadata."""
+    """One row a question; what holds for all of them goes into the file's metadata.
+
+    Greedy scores (k = 0) have no other columns.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"id": list(scores.ids), **{name: getattr(scores, name) for name in COLUMNS}})
+    ids = pa.array(scores.ids, pa.string())
+    table = pa.table({"id": ids, **{name: getattr(scores, name) for name in _filled(scores.k)}})
     about = {"k": scores.k, "temperature": scores.temperature, "seconds": scores.seconds}
     table = table.replace_schema_metadata({"mmupt": json.dumps(about)})
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
@@ -27,5 +32,13 @@ def write_scores(path: Path, scores: Scores) -> None:
 def read_scores(path: Path) -> Scores:
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[b"mmupt"])
-    arrays = {name: np.asarray(table[name], dtype=np.float64) for name in COLUMNS}
+    filled = _filled(about["k"])
+    arrays = {
+        name: np.asarray(table[name], dtype=np.float64) if name in filled else np.empty(0)
+        for name in COLUMNS
+    }
     return Scores.from_columns(table["id"].to_pylist(), arrays, **about)
+
+
+def _filled(k: int) -> Sequence[str]:
+    return COLUMNS if k else COLUMNS[:1]

@@ -32,11 +32,13 @@ class Outcome:
         steps: updates that were made.
         stopped_by: the rules that ended it; empty when it ran to its end.
         best_step: update of the checkpoint that the round ends with; 0 is its start.
+        anchors: different questions with people's answers that were trained on.
     """
 
     steps: int
     stopped_by: tuple[str, ...] = ()
     best_step: int | None = None
+    anchors: int = 0
 
     @property
     def stopped(self) -> bool:

@@ -27,16 +27,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 
 from mmupt.config import Config, ConsensusConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
 from mmupt.pipeline.pilot_rows import agreement_across, agreement_between
 from mmupt.policy.answers import ask, ask_views
-from mmupt.policy.inputs import Prompt
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker
+from mmupt.policy.prompts import PromptMaker, blanked
 from mmupt.policy.sampler import SamplingParams, stream_seeds
 from mmupt.stats import Ratio, mean_ratio
 from mmupt.train.labels import TEACHER_STREAM
@@ -166,11 +164,6 @@ def ask_pictures(
     return rows
 
 
-def blanked(prompt: Prompt) -> Prompt:
-    """The prompt with each picture replaced by one of its size in its median colour."""
-    return replace(prompt, images=tuple(_blank(image) for image in prompt.images))
-
-
 def picture_figures(
     rows: Sequence[PictureRow], labels: Mapping[str, str | None], config: ConsensusConfig
 ) -> PictureFigures:
@@ -222,12 +215,6 @@ def repeats(label: str, answers: Sequence[str | None], config: ConsensusConfig) 
     again = vote(answers, kind=config.kind, rtol=config.rtol, tie="first-class-by-key").label
     first, second = partition([label, again], kind=config.kind, rtol=config.rtol)
     return first is not None and first == second
-
-
-def _blank(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image).reshape(-1, 3)
-    red, green, blue = (int(value) for value in np.median(pixels, axis=0))
-    return Image.new("RGB", image.size, (red, green, blue))
 
 
 def _mean(values: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from mmupt.data.images import load_image
@@ -76,3 +78,17 @@ class PromptMaker:
             _, old = self._pictures.popitem(last=False)
             self._bytes -= old.width * old.height * 3
         return picture
+
+
+def blanked(prompt: Prompt) -> Prompt:
+    """The prompt with each picture replaced by one of its size in its median colour.
+
+    What is still answered is the language prior, as in VQA-CP (arXiv 1712.00377).
+    """
+    return replace(prompt, images=tuple(_blank(image) for image in prompt.images))
+
+
+def _blank(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image).reshape(-1, 3)
+    red, green, blue = (int(value) for value in np.median(pixels, axis=0))
+    return Image.new("RGB", image.size, (red, green, blue))

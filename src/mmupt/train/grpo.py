@@ -7,7 +7,7 @@
         update   clipped policy gradient on A_i = r_i - mean r
 
 `train_label_free` takes `Sample`, which has no answer; `train_supervised` is the upper bound that
-evaluations compare with.
+evaluations compare with. Between the two, `train.anchors` mixes in questions that people answered.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ from mmupt.types import LabelledSample, Sample
 AfterStep = Callable[[int], None]
 """Told the number of each step after its update."""
 
+KNOWN_STREAM = 9
+"""Keeps the order of prompts with known labels apart from that of the others."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -86,10 +89,34 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Known:
+    """Prompts at the end of every step's batch whose labels are known and not voted on.
+
+    Attributes:
+        samples: the questions.
+        labeller: knows their labels.
+        per_step: how many of a step's prompts they are; they come in a shuffled order of their own.
+    """
+
+    samples: Sequence[Sample]
+    labeller: Labeller
+    per_step: int
+
+    def batch(self, step: int, seed: int) -> tuple[list[Sample], list[Label]]:
+        """Questions and labels of 1-based `step`."""
+        indices = batch_indices(len(self.samples), self.per_step, step, seed, KNOWN_STREAM)
+        asked = [self.samples[i] for i in indices]
+        return asked, self.labeller.labels(asked, step)
+
+
+@dataclass(frozen=True)
 class Judged:
     """A group with its label, answers and rewards.
 
     Every process judges all groups of a step; those that another one rolled out have no prompts.
+
+    Attributes:
+        anchor: whether the label was known and not voted on.
     """
 
     group: Group
@@ -97,6 +124,7 @@ class Judged:
     answers: tuple[str | None, ...]
     rewards: tuple[float, ...]
     scored: ScoredGroup
+    anchor: bool = False
 
 
 def train_label_free(
@@ -120,6 +148,19 @@ def train_label_free(
     Returns:
         How the round ended: to its end or stopped, and with which checkpoint.
     """
+    return train_beside(policy, samples, run, None, after_step=after_step, audit=audit)
+
+
+def train_beside(
+    policy: Policy,
+    samples: Sequence[Sample],
+    run: Run,
+    known: Known | None,
+    *,
+    after_step: AfterStep | None = None,
+    audit: Audit | None = None,
+) -> Outcome:
+    """`train_label_free` on `samples`, beside prompts in every step whose labels are known."""
     config = run.config
     if config.train.freeze_vision:
         freeze_vision(policy.model)  # before the teacher, who shares what is frozen
@@ -133,7 +174,7 @@ def train_label_free(
             config.train.micro_batch_size, run.processes,
         )  # fmt: skip
     return _train(
-        policy, samples, run, labeller, teacher, after_step, make_guard(samples, run, audit)
+        policy, samples, run, labeller, teacher, after_step, make_guard(samples, run, audit), known
     )
 
 
@@ -174,6 +215,7 @@ def _train(
     teacher: Policy | None,
     after_step: AfterStep | None,
     guard: Guard | None,
+    known: Known | None = None,
 ) -> Outcome:
     config, consensus = run.config.train, run.config.consensus
     moving = None
@@ -202,6 +244,7 @@ def _train(
         labels = votes_on(policy, guard.probe.samples, run, labeller)
         answers = [label.answer if label.kept else None for label in labels]
         guard.begin(policy, answers, views=config.views, stream=STUDENT_STREAM)
+    own = config.prompts_per_step - (known.per_step if known is not None else 0)
     step, stopping = done, list[Finding]()
     while step < config.max_steps and not stopping:
         step += 1
@@ -210,9 +253,10 @@ def _train(
             config.lr_scheduler_type, step, config.warmup_steps, config.max_steps
         )
         set_learning_rate(optimizer, rate)
-        indices = batch_indices(len(samples), config.prompts_per_step, step, run.seed)
+        asked = [samples[i] for i in batch_indices(len(samples), own, step, run.seed)]
+        anchors, truths = known.batch(step, run.seed) if known is not None else ([], [])
         with profiled() as profile:
-            judged = judge(policy, [samples[i] for i in indices], run, labeller, step)
+            judged = judge(policy, [*asked, *anchors], run, labeller, step, truths)
             mine = [j.scored for j in judged if j.group.prompts]
             stats = update(policy, optimizer, mine, config, reference, run.processes, budget)
         for old, new in stats.halved:
@@ -228,6 +272,8 @@ def _train(
             step=step,
             learning_rate=rate,
             **figures,
+            anchors=len(anchors),
+            anchor_reward=_mean([r for j in judged if j.anchor for r in j.rewards]),
             part_seconds={name: round(s, 4) for name, s in profile.seconds.items()},
             seconds=time.perf_counter() - started,
         )
@@ -253,7 +299,12 @@ def votes_on(
 
 
 def judge(
-    policy: Policy, samples: Sequence[Sample], run: Run, labeller: Labeller | None, step: int
+    policy: Policy,
+    samples: Sequence[Sample],
+    run: Run,
+    labeller: Labeller | None,
+    step: int,
+    known: Sequence[Label] = (),
 ) -> list[Judged]:
     """Label, roll out and reward one step's samples, in their order.
 
@@ -262,12 +313,18 @@ def judge(
 
     With a labeller, a prompt that is not kept is never rolled out: its group is empty. Without one
     the policy's own rollouts vote (online), and a prompt that is not kept gets no reward.
+
+    Args:
+        known: labels of the last samples, as many as there are; they take no part in the vote.
     """
     config = run.config
     consensus, processes = config.consensus, run.processes
+    count = len(samples) - len(known)
+    voted = samples[:count]
     both = consensus.strategy.name == "dual" and isinstance(labeller, TeacherVotes)
-    labels = labeller.labels(samples, step) if labeller is not None and not both else None
-    wanted = [True] * len(samples) if labels is None else [label.trains for label in labels]
+    labels = labeller.labels(voted, step) if labeller is not None and not both else None
+    wanted = [True] * count if labels is None else [label.trains for label in labels]
+    wanted += [label.trains for label in known]
     asked = [s for s, want in zip(samples, wanted, strict=True) if want]
     answered = iter(_answer_together(policy, asked, run, step))
     groups, replies = zip(
@@ -278,10 +335,11 @@ def judge(
         strict=True,
     )
     if labels is None:
-        teachers = labeller.replies(samples, step) if isinstance(labeller, TeacherVotes) else ()
-        labels = processes.told(lambda: label_by_vote(replies, samples, consensus, teachers))
+        teachers = labeller.replies(voted, step) if isinstance(labeller, TeacherVotes) else ()
+        labels = processes.told(lambda: label_by_vote(replies[:count], voted, consensus, teachers))
     with part("reward"):
-        return reward(groups, labels, replies, config, processes)
+        judged = reward(groups, [*labels, *known], replies, config, processes)
+    return judged[:count] + [replace(j, anchor=True) for j in judged[count:]]
 
 
 def _answer_together(
@@ -334,7 +392,13 @@ def reward(
 
 
 def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
-    """The figures of one step; NaN where there is nothing to average."""
+    """The figures of one step; NaN where there is nothing to average.
+
+    Those of votes, rewards and completions are of the prompts without a known label, so that they
+    compare with other rounds; those of the update, `completions` and `tokens` are of all.
+    """
+    whole = [c for j in judged for c in j.group.completions]
+    judged = [j for j in judged if not j.anchor]
     labels = [j.label for j in judged]
     answered = [j for j in judged if j.group.completions]
     rewards = [r for j in judged for r in j.rewards]
@@ -358,8 +422,8 @@ def summarise(judged: Sequence[Judged], stats: UpdateStats) -> dict[str, Any]:
         "kl": stats.kl / tokens,
         "clip_fraction": stats.clipped / tokens,
         "grad_norm": _mean(stats.grad_norms),
-        "completions": len(completions),
-        "tokens": sum(len(c.token_ids) for c in completions),
+        "completions": len(whole),
+        "tokens": sum(len(c.token_ids) for c in whole),
     }
 
 

@@ -1,4 +1,7 @@
-"""Rollouts on disk: one parquet file a step, one row a prompt, written atomically."""
+"""Rollouts on disk: one parquet file a step, one row a prompt, written atomically.
+
+In a row with `anchor` the label is a person's answer: it says nothing about the votes.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ SCHEMA = pa.schema(
         ("share", pa.float32()),
         ("tied", pa.bool_()),
         ("kept", pa.bool_()),
+        ("anchor", pa.bool_()),
         ("rewards", pa.list_(pa.float32())),
         ("advantages", pa.list_(pa.float32())),
     ]
@@ -54,6 +58,7 @@ def write_rollouts(folder: Path, stage: str, step: int, judged: Sequence[Judged]
             "share": j.label.share,
             "tied": j.label.vote.tied,
             "kept": j.label.kept,
+            "anchor": j.anchor,
             "rewards": list(j.rewards),
             "advantages": j.scored.advantages_G.tolist(),
         }
