@@ -169,6 +169,13 @@ class TrainConfig(Section):
     """Share of a step's prompts that are anchors: questions whose true answers people gave in
     audits. At least one prompt where it is not 0; without such answers all prompts are
     label-free."""
+    dynamic_sampling: bool = False
+    """Look at further prompts until a step has `prompts_per_step` whose completions differ in
+    reward (DAPO, arXiv 2503.14476). Contested prompts are where votes are least reliable, so that
+    `consensus.min_share` matters more."""
+    max_resample: Positive = 3
+    """Further batches of prompts that `dynamic_sampling` looks at in a step, at most; a step that
+    is not full by then trains on what it has."""
     num_generations: Annotated[int, Field(ge=2)] = 16
     """Completions per prompt (G), spread evenly over the student's views."""
     views: Positive = 1
@@ -250,6 +257,15 @@ class TrainConfig(Section):
                 f"anchor_fraction ({self.anchor_fraction}) leaves none of the "
                 f"{self.prompts_per_step} prompts of a step label-free; lower it, or raise "
                 "prompts_per_step"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_are_whole(self) -> TrainConfig:
+        if self.dynamic_sampling and self.scale_rewards == "batch":
+            raise ValueError(
+                "scale_rewards batch divides by the deviation of a whole batch, which "
+                "dynamic_sampling puts together piece by piece; set scale_rewards to group or none"
             )
         return self
 

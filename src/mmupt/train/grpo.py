@@ -117,6 +117,7 @@ class Judged:
 
     Attributes:
         anchor: whether the label was known and not voted on.
+        spare: whether it is not trained on because the step had enough others already.
     """
 
     group: Group
@@ -125,6 +126,7 @@ class Judged:
     rewards: tuple[float, ...]
     scored: ScoredGroup
     anchor: bool = False
+    spare: bool = False
 
 
 def train_label_free(
@@ -200,7 +202,12 @@ def make_guard(samples: Sequence[Sample], run: Run, audit: Audit | None = None) 
 def train_supervised(
     policy: Policy, rows: Sequence[LabelledSample], run: Run, *, after_step: AfterStep | None = None
 ) -> None:
-    """GRPO towards true answers: what labels would have bought. Uses the labels it is given."""
+    """GRPO towards true answers: what labels would have bought. Uses the labels it is given.
+
+    Without `dynamic_sampling`, so that a step costs `prompts_per_step` labels.
+    """
+    train = run.config.train.model_copy(update={"dynamic_sampling": False})
+    run = replace(run, config=run.config.model_copy(update={"train": train}))
     if run.config.train.freeze_vision:
         freeze_vision(policy.model)
     labeller = TrueLabels({row.sample.id: row.answer for row in rows})
@@ -244,8 +251,8 @@ def _train(
         labels = votes_on(policy, guard.probe.samples, run, labeller)
         answers = [label.answer if label.kept else None for label in labels]
         guard.begin(policy, answers, views=config.views, stream=STUDENT_STREAM)
-    own = config.prompts_per_step - (known.per_step if known is not None else 0)
     step, stopping = done, list[Finding]()
+    batches = notes.get("batches", done)
     while step < config.max_steps and not stopping:
         step += 1
         started = time.perf_counter()
@@ -253,12 +260,13 @@ def _train(
             config.lr_scheduler_type, step, config.warmup_steps, config.max_steps
         )
         set_learning_rate(optimizer, rate)
-        asked = [samples[i] for i in batch_indices(len(samples), own, step, run.seed)]
-        anchors, truths = known.batch(step, run.seed) if known is not None else ([], [])
         with profiled() as profile:
-            judged = judge(policy, [*asked, *anchors], run, labeller, step, truths)
-            mine = [j.scored for j in judged if j.group.prompts]
-            stats = update(policy, optimizer, mine, config, reference, run.processes, budget)
+            judged, batches = _fill(policy, samples, run, labeller, known, step, batches)
+            places = [i for i, j in enumerate(judged) if j.group.prompts and not j.spare]
+            mine = [judged[i].scored for i in places]
+            stats = update(
+                policy, optimizer, mine, config, reference, run.processes, budget, places
+            )
         for old, new in stats.halved:
             run.log.emit("memory_halved", stage=run.stage, step=step, old=old, new=new)
         if moving is not None:
@@ -272,7 +280,8 @@ def _train(
             step=step,
             learning_rate=rate,
             **figures,
-            anchors=len(anchors),
+            prompts=sum(not j.anchor for j in judged),
+            anchors=sum(j.anchor for j in judged),
             anchor_reward=_mean([r for j in judged if j.anchor for r in j.rewards]),
             part_seconds={name: round(s, 4) for name, s in profile.seconds.items()},
             seconds=time.perf_counter() - started,
@@ -280,13 +289,52 @@ def _train(
         if guard is not None:
             stopping = guard.after(policy, step, figures["entropy"], config.max_steps)
         if step % run.config.save_steps == 0 and step < config.max_steps and not stopping:
-            kept: dict[str, Any] = {"micro_batch_tokens": budget.tokens}
+            kept: dict[str, Any] = {"micro_batch_tokens": budget.tokens, "batches": batches}
             if guard is not None:
                 kept["guard"] = guard.state()
             save_state(run.state_dir, step, policy.model, optimizer, extra, kept, run.processes)
         if after_step is not None:
             after_step(step)
     return guard.finish(policy, step, stopping) if guard is not None else Outcome(step)
+
+
+def _fill(
+    policy: Policy,
+    samples: Sequence[Sample],
+    run: Run,
+    labeller: Labeller | None,
+    known: Known | None,
+    step: int,
+    batches: int,
+) -> tuple[list[Judged], int]:
+    """The groups of one step, those with known labels last; and how many batches are used up.
+
+    With `dynamic_sampling` (DAPO, arXiv 2503.14476) prompts come batch by batch until
+    `prompts_per_step` groups teach, that is have an advantage that is not zero; anchors count
+    whether they teach or not. The groups are all that were looked at, as figures of the teaching
+    ones alone would tell of other votes; teaching groups beyond those needed are `spare`.
+
+    Args:
+        step: of the known ones.
+        batches: those that former steps looked at; a batch's prompts, views and random numbers
+            depend on its number alone.
+    """
+    config = run.config.train
+    anchors, truths = known.batch(step, run.seed) if known is not None else ([], [])
+    size = config.prompts_per_step - len(anchors)
+    voted, at_end = list[Judged](), list[Judged]()
+    for _ in range(1 + (config.max_resample if config.dynamic_sampling else 0)):
+        batches += 1
+        asked = [samples[i] for i in batch_indices(len(samples), size, batches, run.seed)]
+        judged = judge(policy, [*asked, *anchors], run, labeller, batches, truths)
+        voted += judged[:size]
+        at_end += judged[size:]
+        anchors, truths = [], []
+        if sum(j.scored.teaches for j in voted) >= size:
+            break
+    teaching = [i for i, j in enumerate(voted) if j.scored.teaches]
+    spare = frozenset(teaching[size:])
+    return [replace(j, spare=i in spare) for i, j in enumerate(voted)] + at_end, batches
 
 
 def votes_on(

@@ -1,4 +1,4 @@
-"""Where the label of a prompt comes from: people never, except in the supervised arm.
+"""Where the label of a prompt comes from: people never, except in the supervised arm and anchors.
 
 A labeller looks at samples (and, when it is the policy itself, at the policy's own rollouts) and
 gives each a label with the share of the vote behind it.
@@ -216,7 +216,7 @@ class TeacherVotes:
 
 @dataclass
 class TrueLabels:
-    """Answers that people gave: the supervised arm, kept as an upper bound. Books what it uses."""
+    """Answers that people gave: those of the supervised arm, an upper bound, and of anchors."""
 
     answers: Mapping[str, str]
 

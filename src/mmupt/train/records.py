@@ -1,6 +1,7 @@
 """Rollouts on disk: one parquet file a step, one row a prompt, written atomically.
 
-In a row with `anchor` the label is a person's answer: it says nothing about the votes.
+In a row with `anchor` the label is a person's answer: it says nothing about the votes. A row with
+`spare` was looked at, but the update had enough others (`dynamic_sampling`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ SCHEMA = pa.schema(
         ("tied", pa.bool_()),
         ("kept", pa.bool_()),
         ("anchor", pa.bool_()),
+        ("spare", pa.bool_()),
         ("rewards", pa.list_(pa.float32())),
         ("advantages", pa.list_(pa.float32())),
     ]
@@ -59,6 +61,7 @@ def write_rollouts(folder: Path, stage: str, step: int, judged: Sequence[Judged]
             "tied": j.label.vote.tied,
             "kept": j.label.kept,
             "anchor": j.anchor,
+            "spare": j.spare,
             "rewards": list(j.rewards),
             "advantages": j.scored.advantages_G.tolist(),
         }

@@ -76,6 +76,7 @@ def update(
     reference: Policy | None = None,
     processes: Processes = ALONE,
     budget: TokenBudget | None = None,
+    places: Sequence[int] | None = None,
 ) -> UpdateStats:
     """All optimizer steps on one step's rollouts; a meeting of all processes.
 
@@ -91,21 +92,29 @@ def update(
         processes: who else trains; a process without groups takes part.
         budget: most tokens of a micro-batch. It is lowered for good when memory runs out, so the
             caller keeps it; without one every update begins at `micro_batch_tokens`.
+        places: of each of `scored` among the groups of all processes; None: those of the first
+            process come first, as `Processes.share` deals them out.
 
     Raises:
         MmuptError: out of memory with a single completion.
     """
     budget = TokenBudget(config.micro_batch_tokens) if budget is None else budget
     masked = config.mask_truncated_completions
-    teaching = [(s, pieces) for s in scored if s.teaches and (pieces := _pieces(policy, s, masked))]
+    keys = [(processes.rank, i) for i in range(len(scored))]
+    if places is not None:
+        keys = [(0, place) for place in places]
+    teaching = {
+        key: (s, pieces)
+        for key, s in zip(keys, scored, strict=True)
+        if s.teaches and (pieces := _pieces(policy, s, masked))
+    }
     # Mini-batches are dealt out over the groups of all processes, as if one had them in this order.
-    counts = processes.gather(len(teaching))
-    first, together = sum(counts[: processes.rank]), sum(counts)
+    order = sorted(processes.join(list(teaching)))
     stats = UpdateStats()
-    if not together:
+    if not order:
         return stats
-    parts = min(config.num_mini_batches, together)
-    batches = [teaching[(i - first) % parts :: parts] for i in range(parts)]
+    parts = min(config.num_mini_batches, len(order))
+    batches = [[teaching[k] for k in order[i::parts] if k in teaching] for i in range(parts)]
     totals = _denominators(batches, config, processes)
     single = parts * config.num_iterations == 1
     policy.model.train()
