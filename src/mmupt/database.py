@@ -6,7 +6,9 @@ once, whoever opens the database first. Everything that writes does so in one tr
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 """Seconds that a writer waits for the others."""
+
+_FULL = re.compile("too many clients|too many connections|connection slots")
+"""What PostgreSQL says when as many are connected as it serves; whoever waits gets a turn."""
+
+_CONNECT_SECONDS = 15
+"""A PostgreSQL server that does not answer for so long is not there; the URL may say otherwise."""
 
 _LOCK = 0x6D6D757074
 """Key of PostgreSQL's advisory lock while tables are made."""
@@ -69,8 +77,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that reads: a single moment of the database."""
+    # In SQLite every transaction is one moment; PostgreSQL has to be asked.
+    options = {"isolation_level": "REPEATABLE READ"} if _is_postgresql(engine) else {}
     try:
-        with engine.connect() as connection, connection.begin():
+        with engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
     except _driver_errors() as error:
         raise DatabaseError(f"{shown(engine.url)}: {_short(error)}") from error
@@ -80,7 +90,9 @@ def shown(place: Any) -> str:
     """A place for people: without a password."""
     if isinstance(place, Path):
         return str(place)
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", str(place))
+    plain = str(place).removeprefix("sqlite:///").replace("postgresql+psycopg:", "postgresql:")
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", plain)
+    return re.sub(r"([?&](?:password|sslpassword)=)[^&]*", r"\1***", hidden)
 
 
 def _engine(place: Path | str) -> Engine:
@@ -103,7 +115,7 @@ def _engine(place: Path | str) -> Engine:
                 "expected a path or postgresql://..."
             )
         # Connections are not kept: many processes share a database, and each asks it rarely.
-        engine = create_engine(url, poolclass=NullPool)
+        engine = create_engine(url, poolclass=NullPool, **_levels(url.get_backend_name()))
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseError(
             f"{shown(place)}: no database; expected a path or postgresql://..."
@@ -113,7 +125,15 @@ def _engine(place: Path | str) -> Engine:
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "do_connect", _connect_postgresql)
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def _levels(backend: str) -> dict[str, Any]:
+    """Writers lock what they count on; a server may not make them start anew instead."""
+    return {"isolation_level": "READ COMMITTED"} if backend == "postgresql" else {}
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -132,12 +152,37 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _connect_postgresql(dialect: Any, _record: Any, args: Any, options: dict[str, Any]) -> Any:
+    """Where the server is full, wait until others have gone, as writers of SQLite wait."""
+    options.setdefault("connect_timeout", _CONNECT_SECONDS)
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return dialect.connect(*args, **options)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if _FULL.search(str(error)) is None or time.monotonic() > until:
+                raise
+        time.sleep(random.uniform(0.02, 0.2))
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """A writer does not wait for ever, such as for a program that hangs within a transaction."""
+    if connection.get_execution_options().get("mmupt_writes", False):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(PATIENCE * 1000)}")
+
+
+def _is_postgresql(engine: Engine) -> bool:
+    return engine.dialect.name == "postgresql"
+
+
 def _migrate(engine: Engine, package: str, place: str) -> None:
     from sqlalchemy import text
 
     known = _migrations(package)
+    if _applied(engine, package) == set(known):
+        return  # nothing is locked or written: many may open at once, also who may only read
     with engine.connect().execution_options(mmupt_writes=True) as connection, connection.begin():
-        if engine.dialect.name == "postgresql":
+        if _is_postgresql(engine):
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(
             text(
@@ -145,12 +190,7 @@ def _migrate(engine: Engine, package: str, place: str) -> None:
                 "number INTEGER NOT NULL, applied TEXT NOT NULL, PRIMARY KEY (package, number))"
             )
         )
-        done = set(
-            connection.execute(
-                text("SELECT number FROM mmupt_migrations WHERE package = :package"),
-                {"package": package},
-            ).scalars()
-        )
+        done = _numbers(connection, package)
         if done - set(known):
             raise DatabaseError(
                 f"{place}: made by a newer mmupt (migration {max(done)} of {package}, here "
@@ -164,6 +204,25 @@ def _migrate(engine: Engine, package: str, place: str) -> None:
                 text("INSERT INTO mmupt_migrations VALUES (:package, :number, :applied)"),
                 {"package": package, "number": number, "applied": now()},
             )
+
+
+def _applied(engine: Engine, package: str) -> set[int]:
+    """Numbers of the migrations that a database has; none where it is new."""
+    from sqlalchemy import inspect
+
+    with engine.connect() as connection, connection.begin():
+        if not inspect(connection).has_table("mmupt_migrations"):
+            return set()
+        return _numbers(connection, package)
+
+
+def _numbers(connection: Connection, package: str) -> set[int]:
+    from sqlalchemy import text
+
+    done = connection.execute(
+        text("SELECT number FROM mmupt_migrations WHERE package = :package"), {"package": package}
+    )
+    return set(done.scalars())
 
 
 def _migrations(package: str) -> dict[int, str]:
