@@ -181,8 +181,8 @@ def test_what_is_no_database(place: str, says: str) -> None:
 def test_messages_name_the_file(tmp_path: Path) -> None:
     engine = open_database(tmp_path / "a.sqlite", PACKAGE)
     with pytest.raises(DatabaseError) as caught, writing(engine) as connection:
-        connection.execute(text("INSERT INTO nothing VALUES (1)"))
-    assert str(caught.value) == f"{tmp_path / 'a.sqlite'}: no such table: nothing"
+        connection.execute(text("INSERT INTO absent VALUES (1)"))
+    assert str(caught.value) == f"{tmp_path / 'a.sqlite'}: no such table: absent"
 
 
 def test_files_that_are_no_database(tmp_path: Path) -> None:
