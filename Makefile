@@ -3,12 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check setup base-model clean
+.PHONY: demo test check setup postgres base-model clean
 
 demo: setup
 	$(BIN)/mmupt demo
 
-test: setup
+test: setup postgres
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
@@ -27,6 +27,16 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target $(VENV)/torchvision torchvision
 	touch $(STAMP)
+
+# A PostgreSQL for the tests that write into one from many processes: they start it themselves, so
+# Debian's package shall neither make nor start one. Where it cannot be installed they are skipped.
+postgres:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql-common && \
+	  sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
+	  apt-get install -qq -y --no-install-recommends postgresql; } || \
+	  echo "PostgreSQL cannot be installed: the tests that need it are skipped"
 
 # The embedded base model, from drawn digits only; about a quarter of an hour on two cores.
 base-model: setup
