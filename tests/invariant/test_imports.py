@@ -20,12 +20,12 @@ SOURCE = Path(mmupt.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     # A part imports itself and the layers above this line, never its neighbours.
     ("version", "types", "errors", "stats"),
-    ("plugins", "processes", "clock", "database", "words"),  # named functions; who trains; time; tables
+    ("plugins", "processes", "clock", "database", "words"),  # functions by name; who trains; tables
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
     ("config_supervision",),  # and those of audits, gates and prices
     ("config", "events"),  # the schema; what happened
-    ("runs", "console", "demo", "report", "launch"),  # folders, progress, preset, pages, torchrun
+    ("runs", "console", "demo", "starter", "report", "launch"),  # folders, presets, pages, torchrun
     ("audit", "gates", "ledger", "registry"),  # people's verdicts, decisions, costs, versions
     ("policy",),  # the model: loading, sampling, scoring
     ("guard",),  # signals, rules, decisions
@@ -240,6 +240,7 @@ def test_only_the_worker_knows_sympy() -> None:
         "report",
         "data",
         "console",
+        "starter",
         "audit",
         "gates",
         "ledger",
@@ -278,7 +279,20 @@ def test_importing_the_package_is_light() -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["", "demo", "demo-data", "run", "sft", "train", "eval", "vote", "study", "launch", "check"],
+    [
+        "",
+        "init",
+        "demo",
+        "demo-data",
+        "run",
+        "sft",
+        "train",
+        "eval",
+        "vote",
+        "study",
+        "launch",
+        "check",
+    ],
 )
 def test_help_is_light(verb: str) -> None:
     code = f"""
