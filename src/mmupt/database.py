@@ -169,14 +169,15 @@ def _begin_sqlite(connection: Connection) -> None:
 def _connect_postgresql(dialect: Any, _record: Any, args: Any, options: dict[str, Any]) -> Any:
     """Where the server is full, wait until others have gone, as writers of SQLite wait."""
     options.setdefault("connect_timeout", _CONNECT_SECONDS)
-    until = time.monotonic() + PATIENCE
+    until, pause = time.monotonic() + PATIENCE, 0.05
     while True:
         try:
             return dialect.connect(*args, **options)
         except dialect.loaded_dbapi.OperationalError as error:
             if _FULL.search(str(error)) is None or time.monotonic() > until:
                 raise
-        time.sleep(random.uniform(0.02, 0.2))
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(2 * pause, 1.0)  # being turned away costs the server, too
 
 
 def _begin_postgresql(connection: Connection) -> None:
