@@ -91,10 +91,12 @@ class RulesConfig(Section):
 
 
 class GateConfig(Section):
-    """What a model must prove before it is promoted; null leaves a criterion out."""
+    """What a model must prove before it is promoted; null leaves a criterion out. See
+    docs/gates.md."""
 
     confidence: Confidence = 0.95
-    """Of every bound that a criterion looks at."""
+    """Of every bound that a criterion looks at, one-sided; the audit's interval must hold with at
+    least this confidence."""
     min_precision: Fraction | None = 0.7
     """Audited precision of the round's pseudo-labels, lower bound."""
     max_regression: Fraction | None = 0.03
@@ -105,16 +107,17 @@ class GateConfig(Section):
     guard: bool = True
     """The guard must have watched the round and not have stopped it."""
     max_slice_drop: Fraction | None = 0.10
-    """Accuracy that no group of `slices` may lose, surely."""
+    """Accuracy that no group of `slices` may lose: a group that lost more fails where the exact
+    McNemar test says so after Holm's adjustment for the number of groups."""
     slices: tuple[str, ...] = ()
     """Columns of the held-out rows whose groups are looked at one by one."""
     min_slice_rows: Positive = 20
     """Smaller groups are told, and decide nothing."""
-    max_blind_rise: Fraction | None = 0.05
+    max_blind_rise: Fraction | None = 0.10
     """Accuracy with blank pictures that may be gained at most, upper bound: a model that needs its
     pictures less reads them less."""
     max_format_rise: Fraction | None = 0.05
-    """Unreadable or truncated replies that may be gained at most."""
+    """Unreadable replies, and truncated ones, that may be gained at most, upper bound."""
 
 
 class PromotionConfig(Section):
@@ -140,7 +143,7 @@ class RoiConfig(Section):
     """One hour of the machine."""
     energy_price: Price = 0.0
     """One kWh, where it is not in `machine_price`."""
-    watts: Annotated[float, Field(ge=0)] | None = None
+    watts: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Power of the machine at work, for the energy where the machine does not measure it."""
     correct_answer_value: Price = 0.01
     """What a correct answer is worth more than a wrong one."""
