@@ -1,0 +1,8 @@
+CREATE TABLE mmupt_ledger (
+  entry_key TEXT NOT NULL PRIMARY KEY,
+  stage TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  quantity DOUBLE PRECISION NOT NULL,
+  how TEXT NOT NULL,
+  time TEXT NOT NULL
+);
