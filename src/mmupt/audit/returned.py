@@ -4,6 +4,8 @@ Label Studio: a task has ``data`` as it was imported and ``annotations``; one of
 ``result`` of ``{"from_name", "type", "value": {"choices": [...]} or {"text": [...]}}``, and
 ``completed_by`` (a number, or an object with an e-mail address), ``lead_time`` in seconds,
 ``created_at``, ``updated_at``, ``unique_id`` and ``was_cancelled`` for a task that was skipped.
+Of an annotation that was changed ``lead_time`` goes on from what it was: where both states of it
+are imported, the seconds of the first count twice.
 """
 
 from __future__ import annotations
