@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 from mmupt.stats import mcnemar_exact, student_quantile
 
-MOST_ROWS = 100_000
+MOST_ROWS = 10_000
 """More rows than that are nothing to ask of people."""
 _EXACT = 1000
 """Up to here integers give McNemar's tail, above logarithms of factorials."""
