@@ -8,6 +8,9 @@ from typing import NamedTuple
 from mmupt.errors import InputError
 from mmupt.ledger.figures import Results, Why
 
+SAME = 1e-6
+"""How far a gain and the difference of both accuracies may be apart."""
+
 
 class Gain(NamedTuple):
     """A difference of accuracies as a fraction; all None where it is not measured."""
@@ -67,6 +70,8 @@ def gain_of(results: Results) -> Gain:
             )
     if results.questions < 0:
         raise InputError(f"{results.questions} questions: expected 0 or more")
+    before = results.accuracies.get(results.before)
+    after = results.accuracies.get(results.after)
     if results.gain is not None:
         found = results.gain
         if math.isnan(found.estimate) or math.isnan(found.low) or math.isnan(found.high):
@@ -76,11 +81,14 @@ def gain_of(results: Results) -> Gain:
                 f"gain {found.estimate} [{found.low}, {found.high}]: expected a difference of "
                 "fractions within its interval"
             )
+        if before and after and abs(after.value - before.value - found.estimate) > SAME:
+            raise InputError(
+                f"gain {found.estimate} is not that from {before.value} ({results.before[:60]}) to "
+                f"{after.value} ({results.after[:60]}): expected both from the same rows"
+            )
         return Gain(*found)
     if results.before == results.after:
         return Gain(0.0, 0.0, 0.0)  # nothing was promoted
-    before = results.accuracies.get(results.before)
-    after = results.accuracies.get(results.after)
     if before is None or after is None:
         return UNMEASURED
     gain = after.value - before.value

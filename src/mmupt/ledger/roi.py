@@ -86,7 +86,7 @@ class _Maker:
         return self._figure(
             "cost_labels_avoided", None if avoided.value is None else avoided.value * price,
             "money",
-            {"labels": Term(avoided.value, "count"), "price": Term(price, "money")},
+            {"labels": Term(avoided.value, "count"), "price": Term(price, "price")},
             ("label_price", "labels_instead"), avoided.why,
         )  # fmt: skip
 
@@ -123,7 +123,7 @@ class _Maker:
     def total_cost(self) -> Figure:
         cost = cost_of(self.totals.values(), self.config)
         money, price = _priced(cost), self.config.label_price
-        labels = {"labels": Term(cost.labels, "count"), "price": Term(price, "money")}
+        labels = {"labels": Term(cost.labels, "count"), "price": Term(price, "price")}
         return self._figure(
             "total_cost", money.value, "money", {**self._terms(cost), **labels},
             (*self._prices, "label_price"), money.why, formula=self._with_energy("total_cost"),
@@ -161,7 +161,7 @@ class _Maker:
         value, low, high = self.gain.times(answers * each)
         monthly = self._figure(
             "monthly_value", value, "money",
-            {"answers": Term(answers, "count"), "gain": self._gain, "value": Term(each, "money")},
+            {"answers": Term(answers, "count"), "gain": self._gain, "value": Term(each, "price")},
             assumed, self.gain.why, low=low, high=high,
         )  # fmt: skip
         # Without worth there is no break-even either; what is unknown or lost is told first.
@@ -207,11 +207,11 @@ class _Maker:
     def _terms(self, cost: Cost) -> dict[str, Term]:
         return {
             "seconds": Term(cost.seconds, "seconds"),
-            "machine_price": Term(self.config.machine_price, "money"),
+            "machine_price": Term(self.config.machine_price, "price"),
             "kwh": Term(cost.kwh, "kwh"),
-            "energy_price": Term(self.config.energy_price, "money"),
+            "energy_price": Term(self.config.energy_price, "price"),
             "review": Term(cost.review, "seconds"),
-            "wage": Term(self.config.reviewer_wage, "money"),
+            "wage": Term(self.config.reviewer_wage, "price"),
         }
 
     def _with_energy(self, formula: str) -> str:

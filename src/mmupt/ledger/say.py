@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 
+from mmupt.ledger.cost import round_number
 from mmupt.ledger.figures import Figure, Roi, Term, Unit
 from mmupt.words import texts
 
@@ -35,6 +37,7 @@ def amount(value: float, unit: Unit, currency: str, *, fine: bool = False) -> st
     Args:
         fine: points with two decimals, as formulas need them.
     """
+    minor = _MINOR.get(currency, 2)
     match unit:
         case "count":
             least, significant = 0, 0
@@ -45,8 +48,12 @@ def amount(value: float, unit: Unit, currency: str, *, fine: bool = False) -> st
         case "points":
             least, significant = (2, 0) if fine else (1, 0)
         case "money":
-            least, significant = _MINOR.get(currency, 2), 3
-        case "kwh" | "months":
+            least, significant = minor, 3
+        case "price":  # as it was given
+            least, significant = max(minor, _decimals(value)), 0
+        case "kwh":
+            least, significant = 0, 4
+        case "months":
             least, significant = 0, 3
     decimals = least
     if significant and value and math.isfinite(value):
@@ -54,6 +61,12 @@ def amount(value: float, unit: Unit, currency: str, *, fine: bool = False) -> st
         decimals = min(12, max(least, significant - 1 - lead))
     text = f"{abs(value):,.{decimals}f}"
     return f"−{text}" if value < 0 and any(c in "123456789" for c in text) else text
+
+
+def _decimals(value: float) -> int:
+    """Decimals of the shortest text that is this number."""
+    exponent = Decimal(repr(float(value))).normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def shown(term: Term, currency: str, lang: str, *, fine: bool = True) -> str:
@@ -64,7 +77,7 @@ def shown(term: Term, currency: str, lang: str, *, fine: bool = True) -> str:
     text = amount(term.value, term.unit, currency, fine=fine)
     if term.unit == "count":
         return text
-    if term.unit == "money":
+    if term.unit in ("money", "price"):
         pattern = said.get(f"money_{currency}", said["money"])
         return pattern.format(amount=text, currency=currency)
     return said[term.unit].format(amount=text)
@@ -72,7 +85,7 @@ def shown(term: Term, currency: str, lang: str, *, fine: bool = True) -> str:
 
 def title(figure: Figure, lang: str) -> str:
     """What a figure is called."""
-    return words(lang)[f"figure_{figure.key}"].format(about=figure.about)
+    return words(lang)[f"figure_{figure.key}"].format(number=round_number(figure.about))
 
 
 def value_text(figure: Figure, currency: str, lang: str) -> str:
@@ -83,7 +96,9 @@ def value_text(figure: Figure, currency: str, lang: str) -> str:
     text = shown(Term(figure.value, figure.unit), currency, lang, fine=False)
     if ends := range_text(figure, currency, lang):
         text = said["with_interval"].format(value=text, low=ends[0], high=ends[1])
-    return f"{text}; {why_text(figure, lang)}" if figure.why is not None else text
+    if figure.why is None:
+        return text
+    return said["with_why"].format(value=text, why=why_text(figure, lang))
 
 
 def range_text(figure: Figure, currency: str, lang: str) -> tuple[str, str] | None:
@@ -168,7 +183,7 @@ def _payback(roi: Roi, lang: str) -> tuple[str, ...]:
         return (said[f"pays_{figure.why}"],)
     if figure.value is None:
         return ()
-    price = Term(roi.config.correct_answer_value, "money")
+    price = Term(roi.config.correct_answer_value, "price")
     return (
         said["pays_not-proven" if figure.why else "pays_back"].format(
             answers=f"{roi.config.answers_per_month:,}",
@@ -181,13 +196,13 @@ def _payback(roi: Roi, lang: str) -> tuple[str, ...]:
 
 
 def _time(months: float, lang: str) -> str:
-    """Months as people say them: less than a day, 12 days, 3.4 months."""
+    """Months as people say them: 12 days (a day begun counts), 3.4 months."""
     said = words(lang)
-    days = round(months * _DAYS)
-    if months * _DAYS < 1:
+    days = math.ceil(months * _DAYS)
+    if days <= 1:
         return said["under_a_day"]
     if months < 2:
-        return said["days_1" if days == 1 else "days"].format(amount=f"{days}")
+        return said["days"].format(amount=f"{days}")
     return said["months"].format(amount=f"{months:,.1f}")
 
 

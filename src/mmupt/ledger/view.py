@@ -14,7 +14,7 @@ from mmupt.events import jsonable
 from mmupt.ledger import say
 from mmupt.ledger.book import KINDS, Kind
 from mmupt.ledger.cost import KWH, Booked, joules_of
-from mmupt.ledger.figures import Figure, Roi
+from mmupt.ledger.figures import Figure, Roi, Unit
 
 NOTES = ("note_labels", "note_gain", "note_worth", "note_costs")
 
@@ -27,7 +27,7 @@ def roi_view(roi: Roi, lang: str = "en") -> Group:
         ConfigError: a language that there are no texts for.
     """
     said = say.words(lang)
-    notes = Text("\n").join(Text(f"- {said[key]}") for key in NOTES)
+    notes = Text("\n").join(Text(said["bullet"].format(text=said[key])) for key in NOTES)
     return Group(
         Padding(Text("\n").join(map(Text, say.sentences(roi, lang))), (0, 0, 1, 1)),
         _figures(roi, lang),
@@ -92,16 +92,16 @@ def _table(title: str) -> Table:
 def _figures(roi: Roi, lang: str) -> Table:
     said, currency = say.words(lang), roi.config.currency
     table = _table(said["title_figures"])
-    table.add_column(said["column_figure"], ratio=3)
-    table.add_column(said["column_value"], ratio=3)
-    table.add_column(said["column_formula"], ratio=5, style="dim")
-    table.add_column(said["column_assumptions"], ratio=4, style="dim")
+    table.add_column(said["column_figure"], ratio=3, overflow="fold")
+    table.add_column(said["column_value"], ratio=3, overflow="fold")
+    table.add_column(said["column_formula"], ratio=5, style="dim", overflow="fold")
+    table.add_column(said["column_assumptions"], ratio=4, style="dim", overflow="fold")
     for figure in roi.figures:
         table.add_row(
             Text(say.title(figure, lang)),
             Text(say.value_text(figure, currency, lang)),
             Text(say.formula_text(figure, currency, lang)),
-            Text("\n".join(say.assumption_texts(figure)) or said["nothing"]),
+            Text(", ".join(say.assumption_texts(figure)) or said["nothing"]),
         )
     return table
 
@@ -120,9 +120,9 @@ assert {kind for _, kind in _COLUMNS} == set(KINDS)  # noqa: S101  a kind withou
 def _booked(roi: Roi, lang: str) -> Table:
     said = say.words(lang)
     table = _table(said["title_booked"])
-    table.add_column(said["column_stage"])
+    table.add_column(said["column_stage"], overflow="fold")
     for column, _ in _COLUMNS:
-        table.add_column(said[column], justify="right")
+        table.add_column(said[column], justify="right", overflow="fold")
     for stage, booked in roi.totals.items():
         table.add_row(Text(stage), *(Text(_cell(roi, booked, kind, lang)) for _, kind in _COLUMNS))
     if sources := _energy_sources(roi, lang):
@@ -139,7 +139,7 @@ def _cell(roi: Roi, booked: Booked, kind: Kind, lang: str) -> str:
         return say.amount(joules / KWH, "kwh", roi.config.currency)
     if kind not in booked:
         return say.words(lang)["nothing"]
-    unit = "seconds" if kind.endswith("_seconds") else "count"
+    unit: Unit = "seconds" if kind.endswith("_seconds") else "count"
     return say.amount(booked[kind].quantity, unit, roi.config.currency)
 
 
