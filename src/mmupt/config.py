@@ -402,7 +402,8 @@ class Config(Section):
     pilot: PilotConfig = PilotConfig()
     audit: AuditConfig = AuditConfig()
     rules: RulesConfig = RulesConfig()
-    gate: GateConfig = GateConfig()
+    gate: GateConfig | None = GateConfig()
+    """None: nothing is promoted, and rounds follow each other unexamined, as in a study."""
     promotion: PromotionConfig = PromotionConfig()
     roi: RoiConfig = RoiConfig()
     save_steps: Positive = 20

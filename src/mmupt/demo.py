@@ -36,6 +36,12 @@ def demo_config(folder: Path, seed: int) -> Config:
     return Config.model_validate(tree)
 
 
+def demo_answers(seed: int) -> dict[str, str]:
+    """The true answers of the unlabelled rows, for the demo's reviewer; training never sees them."""
+    drawn = panels("unlabelled", UNLABELLED, seed)
+    return {f"unlabelled-{index:05d}": panel.answer for index, panel in enumerate(drawn)}
+
+
 def write_demo_data(folder: Path, seed: int, *, truth: bool = False) -> None:
     """Write the data, the base model and the preset as ordinary files.
 

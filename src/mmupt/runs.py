@@ -57,8 +57,17 @@ class RunFolder:
 
 
 @contextmanager
-def open_run(root: Path, config: Config, command: str) -> Iterator[RunFolder]:
+def open_run(
+    root: Path, config: Config, command: str, *, goes_on: bool = False
+) -> Iterator[RunFolder]:
     """Take a new or interrupted run folder for this configuration and lock it.
+
+    Args:
+        root: the folder.
+        config: what runs in it.
+        command: the verb.
+        goes_on: the configuration may change between two runs, as in a project, whose stages know
+            themselves what they were made with.
 
     Raises:
         RunFolderError: the folder holds something else, another run's configuration, or is in use.
@@ -73,7 +82,7 @@ def open_run(root: Path, config: Config, command: str) -> Iterator[RunFolder]:
     ):
         raise RunFolderError(f"{root}: not empty and no run of mmupt; choose a new --out")
     text = f"# written by `mmupt {command}`\n{dump_config(config)}"
-    if folder.config.exists():
+    if folder.config.exists() and not goes_on:
         _refuse_other(folder.config, text)
     try:
         root.mkdir(parents=True, exist_ok=True)

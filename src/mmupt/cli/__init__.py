@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mmupt.cli import launching, learning, measuring, starting
+from mmupt.cli import auditing, launching, learning, measuring, starting, supervising
 from mmupt.errors import MmuptError
 from mmupt.launch import GOES_ON, launched, leave_error
 from mmupt.version import __version__
@@ -59,5 +59,12 @@ def _root(
     del version
 
 
-for verbs in (starting, learning, measuring, launching):  # in the order of the help page
+for verbs in (
+    starting,
+    learning,
+    supervising,
+    auditing,
+    measuring,
+    launching,
+):  # in the order of the help page
     verbs.register(app)

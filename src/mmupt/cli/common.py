@@ -16,7 +16,9 @@ from mmupt.version import __version__
 if TYPE_CHECKING:
     from mmupt.cli.options import Lang
     from mmupt.config import Config
+    from mmupt.pipeline.machine import Reviewer
     from mmupt.pipeline.material import Material
+    from mmupt.pipeline.rounds import Round
     from mmupt.pipeline.stages import Stages
     from mmupt.runs import RunFolder
     from mmupt.types import LabelledSample, Sample
@@ -39,14 +41,20 @@ def material(config: Config, truth: Path | None) -> Material:
 
 
 def staged(
-    folder: RunFolder, config: Config, material: Material, lang: Lang, as_json: bool
+    folder: RunFolder,
+    config: Config,
+    material: Material,
+    lang: Lang,
+    as_json: bool,
+    reviewer: Reviewer | None = None,
 ) -> None:
+    """Go on with a project, write its report, and say where it stands."""
     from mmupt.pipeline.staged import run_staged
     from mmupt.report.build import write_report
     from mmupt.report.table import stages_table, verdict_lines
 
     with progress(folder, config, lang, as_json) as stages:
-        metrics = run_staged(stages, material)
+        metrics = run_staged(stages, material, read=round_samples, reviewer=reviewer, lang=lang)
     if not stages.processes.main:
         return
     written = write_report(folder.root, lang)
@@ -55,12 +63,21 @@ def staged(
         return
     from rich.console import Console
 
+    from mmupt.report.project import project_lines
+
     console = Console()
     console.print(stages_table(metrics, lang))
     for line in verdict_lines(metrics, lang):
         console.print(line, highlight=False)
+    for part in project_lines(metrics["project"], folder.root, lang):
+        console.print(part, highlight=False, soft_wrap=True)
     for path in written:
         console.print(f"[dim]{path}[/dim]", soft_wrap=True)
+
+
+def round_samples(config: Config, one: Round) -> Sequence[Sample]:
+    """The questions of a round."""
+    return samples(config, one.path(config))
 
 
 @contextmanager
@@ -68,7 +85,7 @@ def single_stage(
     config: Config, out: Path, command: str, as_json: bool
 ) -> Iterator[tuple[Stages, dict[str, Any]]]:
     """A command that is one stage: opens the run, shows progress, writes `metrics.json`."""
-    from mmupt.pipeline.staged import about
+    from mmupt.pipeline.about import about
     from mmupt.runs import write_json
 
     result: dict[str, Any] = {}
@@ -90,7 +107,9 @@ def single_stage(
 
 
 @contextmanager
-def opened(root: Path, config: Config, command: str) -> Iterator[RunFolder]:
+def opened(
+    root: Path, config: Config, command: str, *, goes_on: bool = False
+) -> Iterator[RunFolder]:
     """`open_run` by the main process; the others come in once it has the folder."""
     from mmupt.runs import RunFolder, open_run
 
@@ -99,7 +118,7 @@ def opened(root: Path, config: Config, command: str) -> Iterator[RunFolder]:
         processes.wait()
         yield RunFolder(root)
         return
-    with open_run(root, config, command) as folder:
+    with open_run(root, config, command, goes_on=goes_on) as folder:
         processes.wait()
         yield folder
 

@@ -44,7 +44,8 @@ def demo(
 ) -> None:
     """The main job: a small model gets better at real handwriting without labels."""
     from mmupt.config import load_config
-    from mmupt.demo import demo_config, write_demo_data
+    from mmupt.demo import demo_answers, demo_config, write_demo_data
+    from mmupt.pipeline.reviewer import answer_key
 
     config = load_config(None, settings or [], demo_config(out.resolve() / "data", seed))
     command = "demo --compare" if compare else "demo"
@@ -54,9 +55,10 @@ def demo(
             write_demo_data(folder.root / "data", seed, truth=compare)
         processes.wait()
         truth = folder.root / "data" / "unlabelled-truth.jsonl"
-        common.staged(
-            folder, config, common.material(config, truth if compare else None), lang, as_json
-        )
+        material = common.material(config, truth if compare else None)
+        # The demo drew the panels itself: it is the one project whose reviewer knows the answers.
+        reviewer = answer_key(demo_answers(seed), "demo answer key")
+        common.staged(folder, config, material, lang, as_json, reviewer)
 
 
 def demo_data(
@@ -75,37 +77,40 @@ def demo_data(
 
 def run(
     config_file: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="YAML file of the whole run.")
+        Path,
+        typer.Argument(metavar="CONFIG", help="YAML file of the whole project, or its folder."),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Run folder; default: `out` of the file.")
+        Path | None, typer.Option("--out", help="Project folder; default: `out` of the file.")
     ] = None,
     settings: SetOption = None,
     lang: LangOption = "en",
     as_json: JsonOption = False,
 ) -> None:
-    """The staged whole: base, SFT, label-free rounds, evaluation after each."""
+    """The staged whole: base, SFT, pilot, then rounds with evaluation, audit, gate, promotion."""
     from mmupt.config import load_config
     from mmupt.errors import ConfigError
 
-    config = load_config(config_file, settings or [])
-    target = out or config.out
+    folder_given = config_file.is_dir()
+    file = config_file / "config.yaml" if folder_given else config_file
+    config = load_config(file, settings or [])
+    target = out or (config_file if folder_given and not config.out else config.out)
     if target is None:
-        raise ConfigError(f"{config_file}: no out in it; add `out: FOLDER` or pass --out")
+        raise ConfigError(f"{file}: no out in it; add `out: FOLDER` or pass --out")
     for key, value in (
         ("model.path", config.model.path),
         ("data.unlabelled", config.data.unlabelled),
         ("data.test", config.data.test),
     ):
         if value is None:
-            raise ConfigError(f"{config_file}: {key} is missing; `mmupt run` needs it")
+            raise ConfigError(f"{file}: {key} is missing; `mmupt run` needs it")
     material = common.material(config, None)
     questions = [
         *(row.sample for row in (*material.labelled, *material.test)),
         *material.unlabelled,
     ]
     common.check_new_run(config, target, questions)
-    with common.opened(target, config, "run") as folder:
+    with common.opened(target, config, "run", goes_on=True) as folder:
         common.staged(folder, config, material, lang, as_json)
 
 

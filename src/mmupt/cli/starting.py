@@ -123,8 +123,9 @@ def _answers(asking: Asking, currency: str) -> Answers:
         kinds=", ".join(starter.KINDS),
     )  # fmt: skip
     size = sum(file.stat().st_size for file in model.glob("*.safetensors"))
+    large = starter.is_large(size)
     lora = asking.about(
-        "lora", lambda text: yes_or_no(text, words), "y" if starter.default_lora(size) else "n",
+        "lora", lambda text: yes_or_no(text, words), "y" if large else "n",
         size=f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB",
     )  # fmt: skip
     code = asking.about("currency", lambda text: starter.check_currency(text, "--currency"), code)
@@ -142,6 +143,7 @@ def _answers(asking: Asking, currency: str) -> Answers:
     )
     return starter.Answers(
         model, unlabelled, test, labelled, kind, label, wage, machine, code, precision, lora,
+        large,
     )  # fmt: skip
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mmupt.config import Config, ConsensusConfig
 from mmupt.config_votes import MajorityVote
 from mmupt.errors import ConfigError, InputError
 from mmupt.events import EventLog
+from mmupt.pipeline.about import about
 from mmupt.pipeline.pilot_files import (
     PICTURES,
     VOTES,
@@ -33,7 +35,6 @@ from mmupt.pipeline.pilot_pictures import (
     swaps,
 )
 from mmupt.pipeline.pilot_rows import figures_of
-from mmupt.pipeline.staged import about
 from mmupt.pipeline.stages import Stages, check_prompts
 from mmupt.policy.answers import Reply, ask_views
 from mmupt.policy.sampler import SamplingParams
@@ -87,6 +88,9 @@ def run_pilot(
     samples: Sequence[Sample],
     truth: Mapping[str, str] | None = None,
     lang: str = "en",
+    *,
+    after: str = "base",
+    within: Path | None = None,
 ) -> dict[str, Any]:
     """Ask what is not asked yet, and write the tables and `metrics.json`. Returns the metrics.
 
@@ -96,18 +100,27 @@ def run_pilot(
         truth: true answers of some of them by id; with them the majority is audited. They touch
             nothing but the figures, so an audit can be added to a finished pilot.
         lang: language of the reasons, `en` or `ja`.
+        after: the stage whose model is asked.
+        within: the pilot's folder in a project; None: it is a run of its own.
     """
-    config, folder = stages.config, stages.folder.root
+    config, folder = stages.config, within or stages.folder.root
     parts, mark = folder / "parts", fingerprint(samples)
     votes = Parts(folder / "votes.parquet", parts, VOTES, mark)
     pictures = Parts(folder / "pictures.parquet", parts, PICTURES, mark)
     size = max(1, min(MOST_ROWS, config.eval.batch_size // config.consensus.views))
     # A swap that is too long for the model is left out; only seen with the model at hand.
-    pairs = [] if pictures.whole() else _fitting(stages, swaps(samples, config.seed))
+    pairs = [] if pictures.whole() else _fitting(stages, after, swaps(samples, config.seed))
     asked, tested = _slices(samples, size), _slices(pairs, size)
-    _plan(stages.log, config, votes, pictures, asked, tested, lang)
-    _fill(votes, asked, lambda part, key: _vote_rows(stages, part, key), stages.log, lang)
-    _fill(pictures, tested, lambda part, key: _picture_rows(stages, part, key), stages.log, lang)
+    if within is None:
+        _plan(stages.log, config, votes, pictures, asked, tested, lang)
+    _fill(votes, asked, lambda part, key: _vote_rows(stages, after, part, key), stages.log, lang)
+    _fill(
+        pictures,
+        tested,
+        lambda part, key: _picture_rows(stages, after, part, key),
+        stages.log,
+        lang,
+    )
     remove_parts(parts)
     rows, seconds = votes.read()
     tests, more = pictures.read()
@@ -120,8 +133,9 @@ def run_pilot(
         lang,
     )
     metrics |= {"seconds": seconds + more, **about(config)}
-    write_json(stages.folder.metrics, metrics)
-    stages.log.emit("run_finished", verdict=metrics["verdict"], seconds=metrics["seconds"])
+    write_json(folder / "metrics.json", metrics)
+    if within is None:
+        stages.log.emit("run_finished", verdict=metrics["verdict"], seconds=metrics["seconds"])
     return metrics
 
 
@@ -129,12 +143,12 @@ def _slices(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _fitting(stages: Stages, pairs: Sequence[Swap]) -> list[Swap]:
+def _fitting(stages: Stages, after: str, pairs: Sequence[Swap]) -> list[Swap]:
     """The swaps whose question and other pictures the model has room for."""
     fitting = []
     for pair in pairs:
         try:
-            check_prompts(stages.policy("base"), [pair.swapped], stages.config)
+            check_prompts(stages.policy(after), [pair.swapped], stages.config)
         except InputError:
             continue  # each fits its own pictures, which were checked before
         fitting.append(pair)
@@ -193,10 +207,12 @@ def _fill(
     log.emit("pilot_finished", stage=stage)
 
 
-def _vote_rows(stages: Stages, part: Sequence[Sample], number: int) -> list[dict[str, Any]]:
+def _vote_rows(
+    stages: Stages, after: str, part: Sequence[Sample], number: int
+) -> list[dict[str, Any]]:
     config, consensus = stages.config, stages.config.consensus
     groups = ask_views(
-        stages.policy("base"), part, stages.prompts,
+        stages.policy(after), part, stages.prompts,
         views=consensus.views, per_view=consensus.samples_per_view,
         params=SamplingParams(
             consensus.temperature, max_completion_length=config.train.max_completion_length
@@ -230,6 +246,8 @@ def _row(sample: Sample, group: Sequence[Reply], label: Label) -> VoteRow:
     )
 
 
-def _picture_rows(stages: Stages, part: Sequence[Swap], number: int) -> list[dict[str, Any]]:
-    rows = ask_pictures(stages.policy("base"), stages.prompts, part, stages.config, key=(number,))
+def _picture_rows(
+    stages: Stages, after: str, part: Sequence[Swap], number: int
+) -> list[dict[str, Any]]:
+    rows = ask_pictures(stages.policy(after), stages.prompts, part, stages.config, key=(number,))
     return [asdict(row) for row in rows]

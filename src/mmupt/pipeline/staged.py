@@ -2,53 +2,72 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmupt.config import Config
 from mmupt.config_votes import MajorityVote
 from mmupt.evaluate.accuracy import Scores
 from mmupt.events import read_events
+from mmupt.pipeline.about import about
+from mmupt.pipeline.machine import Machine, Reviewer
 from mmupt.pipeline.material import Material
 from mmupt.pipeline.plan import planned_work
+from mmupt.pipeline.project import Project
+from mmupt.pipeline.rounds import Round, read_rounds
 from mmupt.pipeline.stages import Stages
-from mmupt.policy.model import pick_device
+from mmupt.pipeline.steps import read_record
 from mmupt.runs import RunFolder, write_json
 from mmupt.stats import paired_difference
-from mmupt.version import __version__
+from mmupt.types import Sample
 
 
-def run_staged(stages: Stages, material: Material) -> dict[str, Any]:
-    """Run every stage that is not finished yet and write `metrics.json`. Returns the metrics."""
+def run_staged(
+    stages: Stages,
+    material: Material,
+    *,
+    read: Callable[[Config, Round], Sequence[Sample]],
+    reviewer: Reviewer | None = None,
+    lang: str = "en",
+) -> dict[str, Any]:
+    """Go on with a project as far as it goes, and write `metrics.json`. Returns the metrics.
+
+    Args:
+        stages: of the project's folder.
+        material: the data of its configuration.
+        read: reads the questions of a round that was added.
+        reviewer: judges audits by itself; None: people do.
+        lang: of the pilot's reasons.
+    """
     started = time.perf_counter()
     config = stages.config
+    project = Project(stages.folder.root)
     stages.test, stages.audited = material.test, material.audited
     stages.log.emit("run_planned", work=planned_work(config, material))
-    done = ["base"]
-    stages.evaluate("base")
-    if config.sft is not None and material.labelled:
-        done.append(stages.sft(material.labelled))
-        stages.evaluate("sft")
-    start = done[-1]
-    for number in range(1, config.train.rounds + 1):
-        done.append(
-            stages.label_free(
-                material.unlabelled, after=done[-1], stage=f"round-{number}", key=number
-            )
-        )
-        stages.evaluate(done[-1])
-        if stages.guarded(done[-1]).get("stopped_by"):
-            break  # a later round would start where the guard has just seen harm
+    machine = Machine(project, stages, material, read, reviewer, lang)
+    halt = machine.advance()
+    done = stages.processes.told(lambda: evaluated(project))
+    start = "sft" if "sft" in done else "base"
     arms: list[str] = []
     if material.truth:
         arms = run_arms(stages, material, after=start)
     metrics = collect_metrics(stages, done, arms, start)
+    metrics["project"] = stages.processes.told(lambda: machine.overview(halt))
     if stages.processes.main:
         write_json(stages.folder.metrics, metrics)
     stages.log.emit("run_finished", seconds=time.perf_counter() - started)
     return metrics
+
+
+def evaluated(project: Project) -> list[str]:
+    """The versions that have been measured, in the order in which they were made."""
+    rounds = [one.stage for one in read_rounds(project.rounds)]
+    records = {name: read_record(project.steps, f"{name}/evaluate") for name in STAGES + rounds}
+    return [name for name, found in records.items() if found and found.state == "finished"]
+
+
+STAGES = ["base", "sft"]
 
 
 def run_arms(stages: Stages, material: Material, *, after: str) -> list[str]:
@@ -101,6 +120,7 @@ def published_recipe(config: Config) -> Config:
                     "beta": 0.01,
                     "scale_rewards": "group",
                     "loss_type": "dapo",
+                    "dynamic_sampling": False,
                 }
             ),
         }
@@ -112,6 +132,7 @@ def collect_metrics(
 ) -> dict[str, Any]:
     """Everything that `metrics.json` holds, from what the stages left on disk."""
     booked = _booked(stages.folder)
+    last = _last_unrefused(stages.folder, done)
     scores = {name: stages.evaluate(name) for name in (*done, *arms)}
     table = {name: _stage_row(name, scores[name], booked) for name in scores}
     for name in table:
@@ -121,10 +142,10 @@ def collect_metrics(
     if arms:
         metrics["arms"] = {name: table[name] for name in arms}
         metrics["recovered"] = {
-            key: _recovered(scores[start], scores[done[-1]], scores["supervised"], key)
+            key: _recovered(scores[start], scores[last], scores["supervised"], key)
             for key in ("mean", "greedy")
         }
-    metrics["gain"] = _gain(scores[start], scores[done[-1]])
+    metrics["gain"] = _gain(scores[start], scores[last])
     metrics["labels_used"] = sum(int(table[name]["labels_used"]) for name in done)
     metrics["labels_audited"] = len(stages.audited)
     metrics |= about(stages.config)
@@ -132,19 +153,16 @@ def collect_metrics(
     return metrics
 
 
-def about(config: Config) -> dict[str, Any]:
-    """What a figure must be read with: seed, device and versions."""
-    import torch
-    import transformers
-
-    versions = {
-        "mmupt": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-    device = str(pick_device(config.model.device))
-    return {"seed": config.seed, "device": device, "versions": versions}
+def _last_unrefused(folder: RunFolder, done: Sequence[str]) -> str:
+    """The last version whose gate has not refused it; the last one where it refused all rounds."""
+    steps = Project(folder.root).steps
+    for name in reversed(done):
+        gate = read_record(steps, f"{name}/gate")
+        if name in STAGES:
+            break
+        if gate is None or gate.outputs.get("verdict") != "fail":
+            return name
+    return done[-1]
 
 
 def _stage_row(

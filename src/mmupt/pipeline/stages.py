@@ -14,7 +14,7 @@ import torch
 
 from mmupt.config import Config
 from mmupt.errors import InputError
-from mmupt.evaluate.accuracy import Scores, evaluate
+from mmupt.evaluate.accuracy import Scores, blind_scores, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.events import EventLog, read_events
 from mmupt.guard.watch import Audit, Outcome
@@ -25,6 +25,7 @@ from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.processes import ALONE, Processes
 from mmupt.runs import RunFolder
+from mmupt.train.anchors import train_anchored
 from mmupt.train.checkpoint import load_state
 from mmupt.train.grpo import AfterStep, Run, train_label_free, train_supervised
 from mmupt.train.sft import run_sft
@@ -112,7 +113,7 @@ class Stages:
                 processes=self.processes,
             )  # fmt: skip
 
-        return self._train(stage, after, work, len(rows))
+        return self._train(stage, after, work, len(rows), self.config)
 
     def label_free(
         self,
@@ -124,22 +125,43 @@ class Stages:
         config: Config | None = None,
         method: LabelFree | None = None,
         how: str | None = None,
+        anchors: Sequence[LabelledSample] = (),
     ) -> str:
         """One round on `samples`, which have no answers.
 
         Args:
+            config: of this round; None: the run's.
+            anchors: questions with the answers that people gave in audits, mixed in as
+                `train.anchor_fraction` says.
             method: how it learns; None: label-free GRPO, watched by the guard.
             how: the same in words, for the model card.
         """
         run = self._run(stage, key, config)
-        learn: LabelFree = method or partial(train_label_free, audit=self._audit())
+        learn = method or self._learn(anchors)
         return self._train(
             stage,
             after,
             lambda p: learn(p, samples, run, after_step=self._interim(p, stage)),
             0,
+            run.config,
             how,
         )
+
+    def _learn(self, anchors: Sequence[LabelledSample]) -> LabelFree:
+        if not anchors:
+            return partial(train_label_free, audit=self._audit())
+
+        def learn(
+            policy: Policy,
+            samples: Sequence[Sample],
+            run: Run,
+            *,
+            after_step: AfterStep | None = None,
+        ) -> Outcome:
+            audit = self._audit()
+            return train_anchored(policy, samples, anchors, run, after_step=after_step, audit=audit)
+
+        return learn
 
     def supervised(
         self, rows: Sequence[LabelledSample], *, after: str, stage: str, key: int, config: Config
@@ -152,6 +174,7 @@ class Stages:
             after,
             lambda p: train_supervised(p, rows, run, after_step=self._interim(p, stage)),
             used,
+            config,
         )
 
     def evaluate(self, stage: str) -> Scores:
@@ -173,6 +196,19 @@ class Stages:
             self.processes.wait()
         return read_scores(path)
 
+    def blind(self, stage: str) -> Scores:
+        """Greedy scores of the model of `stage` on blank pictures, once."""
+        path = self.folder.scores(f"{stage}-blind")
+        if not self.processes.told(path.exists):
+            scores = blind_scores(
+                self.policy(stage), self.test, self.config.eval, self.prompts,
+                seed=self.config.seed, processes=self.processes,
+            )  # fmt: skip
+            if self.processes.main:
+                write_scores(path, scores)
+            self.processes.wait()
+        return read_scores(path)
+
     def _run(self, stage: str, key: int, config: Config | None) -> Run:
         return Run(
             config=config or self.config, prompts=self.prompts, log=self.log, stage=stage, key=key,
@@ -186,6 +222,7 @@ class Stages:
         after: str,
         work: Callable[[Policy], Outcome | None],
         labels: int,
+        config: Config,
         how: str | None = None,
     ) -> str:
         if not self.processes.told(self.folder.checkpoint(stage).exists):
@@ -195,7 +232,8 @@ class Stages:
             if self.config.lora is not None:
                 adapters.attach(policy.model, self.config.lora, self._adapter_seed(stage))
             outcome = work(policy)
-            card = model_card(stage, self.config, labels, how, outcome)
+            labels += outcome.anchors if outcome is not None else 0
+            card = model_card(stage, config, labels, how, outcome)
             if self.processes.main:
                 save_policy(policy, self.folder.checkpoint(stage), card)
             adapters.merge(policy.model)  # as it is saved, and as the next stage would load it

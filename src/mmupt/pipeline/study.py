@@ -24,8 +24,8 @@ from mmupt.errors import ConfigError, RunFolderError
 from mmupt.evaluate.accuracy import Scores
 from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.events import EventLog, read_events
+from mmupt.pipeline.about import about
 from mmupt.pipeline.material import Material
-from mmupt.pipeline.staged import about
 from mmupt.pipeline.stages import LabelFree, Stages, candidate_name
 from mmupt.pipeline.study_arms import Arm
 from mmupt.pipeline.study_collect import collect

@@ -1,0 +1,175 @@
+"""A round's audit: which of its pseudo-labels people are asked about, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmupt.audit.calibration import calibrate
+from mmupt.audit.design import Plan, Unit, make_plan
+from mmupt.audit.estimate import Precision, precision, still_needed
+from mmupt.audit.records import NewAudit, NewItem
+from mmupt.audit.store import AuditStore
+from mmupt.audit.use import anchors, quarantined
+from mmupt.audit.verdicts import outcomes, resolve
+from mmupt.config import Config
+from mmupt.database import now
+from mmupt.pipeline.frame import Labelled, frame_digest
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an audit stands.
+
+    Attributes:
+        plan: what people are asked.
+        precision: what their verdicts prove so far.
+        needed: about how many more verdicts the gate needs; 0: it can decide.
+        judged: pseudo-labels with a settled verdict.
+        last: time of the last verdict; empty: none yet.
+    """
+
+    plan: Plan
+    precision: Precision
+    needed: int
+    judged: int
+    last: str
+
+    @property
+    def open(self) -> bool:
+        """Whether people are still asked for verdicts."""
+        return self.needed > 0
+
+
+def open_audit(
+    store: AuditStore,
+    name: str,
+    subject: str,
+    frame: Sequence[Labelled],
+    rules: Mapping[str, tuple[str, ...]],
+    config: Config,
+    former: Sequence[str] = (),
+) -> None:
+    """Draw the audit of a round, once; the same again changes nothing.
+
+    Args:
+        store: of the project.
+        name: of the round.
+        subject: digest of the version that was trained on these labels.
+        frame: all of them.
+        rules: names of the rules hit, by sample id.
+        config: how to draw.
+        former: audits of earlier rounds: their verdicts say how likely a vote share is right, so
+            that people are asked where it matters. Estimates do not rely on it.
+    """
+    units = [_unit(one, rules.get(one.sample_id, ()), config) for one in frame]
+    seed = int(hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest()[:8], 16)
+    likely = _likely(store, former, units, config)
+    plan = make_plan(
+        units, config.audit, seed=seed, threshold=threshold_of(config), right_probability=likely
+    )
+    by_id = {one.sample_id: one for one in frame}
+    items = [
+        NewItem(
+            position=drawn.position, unit=drawn.id, sample_id=drawn.id,
+            pseudo_label=by_id[drawn.id].pseudo_label, share=by_id[drawn.id].share,
+            stratum=drawn.stratum, probability=drawn.probability,
+            slices=_slices(by_id[drawn.id], config), rules=rules.get(drawn.id, ()),
+            payload=_payload(by_id[drawn.id]),
+        )
+        for drawn in plan.drawn
+    ]  # fmt: skip
+    text = json.dumps(plan.as_json(), ensure_ascii=False)
+    store.create(NewAudit(name, subject, frame_digest(frame), text, now()), items)
+
+
+def standing_of(store: AuditStore, name: str, config: Config) -> Standing | None:
+    """Where the audit of a round stands; None: there is none."""
+    if name not in {audit.name for audit in store.audits()}:
+        return None
+    audit = store.audit(name)
+    plan = Plan.from_json(json.loads(audit.plan))
+    verdicts = store.verdicts(name)
+    settled = outcomes(resolve(verdicts, config.audit.reviewers))
+    slices = {item.unit: item.slices for item in store.items(name)}
+    threshold = threshold_of(config)
+    return Standing(
+        plan=plan,
+        precision=precision(plan, settled, slices),
+        needed=still_needed(plan, settled, threshold) if threshold is not None else 0,
+        judged=len(settled),
+        last=max((verdict.time for verdict in verdicts), default=""),
+    )
+
+
+def threshold_of(config: Config) -> float | None:
+    """The precision that the gate asks for; None: it asks for none."""
+    return config.gate.min_precision if config.gate else None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training takes from the audits so far.
+
+    Attributes:
+        quarantined: ids whose pseudo-label people rejected.
+        corrected: right answers that people gave, by sample id.
+        accepted: pseudo-labels that people confirmed, by sample id.
+    """
+
+    quarantined: frozenset[str]
+    corrected: Mapping[str, str]
+    accepted: Mapping[str, str]
+
+
+def learned(store: AuditStore, name: str, config: Config) -> Learned:
+    """What the audit of a round has to give; nothing where there is none."""
+    if name not in {audit.name for audit in store.audits()}:
+        return Learned(frozenset(), {}, {})
+    items = store.items(name)
+    resolved = resolve(store.verdicts(name), config.audit.reviewers)
+    corrected = anchors(items, resolved)
+    everything = anchors(items, resolved, accepted=True)
+    accepted = {key: value for key, value in everything.items() if key not in corrected}
+    return Learned(quarantined(items, resolved), corrected, accepted)
+
+
+def _likely(
+    store: AuditStore, former: Sequence[str], units: Sequence[Unit], config: Config
+) -> dict[str, float] | None:
+    """Probability of being right by unit, from the latest audit with enough verdicts."""
+    there = {audit.name for audit in store.audits()}
+    for name in reversed([one for one in former if one in there]):
+        plan = Plan.from_json(json.loads(store.audit(name).plan))
+        settled = outcomes(resolve(store.verdicts(name), config.audit.reviewers))
+        if sum(value is not None for value in settled.values()) < ENOUGH:
+            continue
+        shares = {item.unit: item.share for item in store.items(name)}
+        calibration = calibrate(plan, settled, shares)
+        return {unit.id: calibration.probability(unit.share) for unit in units}
+    return None
+
+
+ENOUGH = 30
+"""Verdicts from which an earlier audit says how likely a share is right."""
+
+
+def _unit(one: Labelled, rules: tuple[str, ...], config: Config) -> Unit:
+    return Unit(
+        id=one.sample_id, share=one.share, margin=one.margin, agreement=one.agreement,
+        rules=rules, slices=_slices(one, config),
+    )  # fmt: skip
+
+
+def _slices(one: Labelled, config: Config) -> dict[str, str]:
+    return {name: one.meta.get(name, "") for name in config.audit.slices}
+
+
+def _payload(one: Labelled) -> str:
+    shown: dict[str, Any] = {
+        "problem": one.problem, "images": list(one.images), "answers": json.loads(one.answers),
+    }  # fmt: skip
+    return json.dumps(shown, ensure_ascii=False)
