@@ -162,10 +162,6 @@ def _accepted(figures: Mapping[str, Any]) -> bool | None:
     return accepted
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _count(figures: Mapping[str, Any], name: str) -> int:
     value = figures.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -191,8 +187,9 @@ def _values(figures: Mapping[str, Any], name: str, *, binary: bool) -> list[floa
     values = figures.get(name)
     if not isinstance(values, list) or not 0 < len(values) <= LONGEST:
         raise UnusableError("figure", what=name)
-    if not all(_number(value) and 0 <= value <= 1 for value in values):
+    # By whole types and ends, as lists are long; bool is a type of its own here.
+    if not set(map(type, values)) <= {int, float} or min(values) < 0 or max(values) > 1:
         raise UnusableError("figure", what=name)
-    if binary and not all(value in (0, 1) for value in values):
+    if binary and not set(values) <= {0, 1}:
         raise UnusableError("figure", what=name)
     return values
