@@ -20,10 +20,14 @@ from mmupt.ledger.book import KINDS, Entry, Ledger, Total, entry, review_entries
 from mmupt.ledger.compute import Compute, compute_of
 from mmupt.ledger.energy import Energy, EnergyMeter, energy_of
 
+sys.path.append(str(Path(__file__).parents[1]))
+import postgres
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "project.db")
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    sqlite = request.param == "sqlite"
+    return Ledger(tmp_path / "project.db" if sqlite else postgres.new_database())
 
 
 # Entries

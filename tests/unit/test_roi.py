@@ -401,6 +401,7 @@ def test_intervals_hold_their_value(cost: float, ends: list[float], answers: int
         (1e-7, "price", "USD", "0.0000001 USD"),
         (1500.0, "price", "JPY", "1,500 JPY"),
         (8.625, "points", "USD", "8.62 points"),
+        (0.018651, "kwh", "USD", "0.01865 kWh"),
         (2560.0, "count", "USD", "2,560"),
         (None, "kwh", "USD", "not available"),
     ],

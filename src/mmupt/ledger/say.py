@@ -35,7 +35,7 @@ def amount(value: float, unit: Unit, currency: str, *, fine: bool = False) -> st
     """A number without its unit. Small ones keep three significant digits.
 
     Args:
-        fine: points with two decimals, as formulas need them.
+        fine: more digits of points and kWh, as formulas need them.
     """
     minor = _MINOR.get(currency, 2)
     match unit:
@@ -52,7 +52,7 @@ def amount(value: float, unit: Unit, currency: str, *, fine: bool = False) -> st
         case "price":  # as it was given
             least, significant = max(minor, _decimals(value)), 0
         case "kwh":
-            least, significant = 0, 4
+            least, significant = 0, 4 if fine else 3
         case "months":
             least, significant = 0, 3
     decimals = least

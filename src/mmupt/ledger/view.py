@@ -13,8 +13,11 @@ from rich.text import Text
 from mmupt.events import jsonable
 from mmupt.ledger import say
 from mmupt.ledger.book import KINDS, Kind
-from mmupt.ledger.cost import KWH, Booked, joules_of
+from mmupt.ledger.cost import Booked, joules_of
 from mmupt.ledger.figures import Figure, Roi, Unit
+
+WH = 3600.0
+"""Joules of a Wh."""
 
 NOTES = ("note_labels", "note_gain", "note_worth", "note_costs")
 
@@ -92,16 +95,16 @@ def _table(title: str) -> Table:
 def _figures(roi: Roi, lang: str) -> Table:
     said, currency = say.words(lang), roi.config.currency
     table = _table(said["title_figures"])
-    table.add_column(said["column_figure"], ratio=3, overflow="fold")
-    table.add_column(said["column_value"], ratio=3, overflow="fold")
-    table.add_column(said["column_formula"], ratio=5, style="dim", overflow="fold")
-    table.add_column(said["column_assumptions"], ratio=4, style="dim", overflow="fold")
+    table.add_column(said["column_figure"], overflow="fold")
+    table.add_column(said["column_value"], overflow="fold")
+    table.add_column(said["column_formula"], style="dim", overflow="fold")
+    table.add_column(said["column_assumptions"], style="dim", no_wrap=True)
     for figure in roi.figures:
         table.add_row(
             Text(say.title(figure, lang)),
             Text(say.value_text(figure, currency, lang)),
             Text(say.formula_text(figure, currency, lang)),
-            Text(", ".join(say.assumption_texts(figure)) or said["nothing"]),
+            Text("\n".join(say.assumption_texts(figure)) or said["nothing"]),
         )
     return table
 
@@ -120,7 +123,7 @@ assert {kind for _, kind in _COLUMNS} == set(KINDS)  # noqa: S101  a kind withou
 def _booked(roi: Roi, lang: str) -> Table:
     said = say.words(lang)
     table = _table(said["title_booked"])
-    table.add_column(said["column_stage"], overflow="fold")
+    table.add_column(said["column_stage"], no_wrap=True)
     for column, _ in _COLUMNS:
         table.add_column(said[column], justify="right", overflow="fold")
     for stage, booked in roi.totals.items():
@@ -136,7 +139,7 @@ def _cell(roi: Roi, booked: Booked, kind: Kind, lang: str) -> str:
         if joules is None:
             key = "unknown" if "compute_seconds" in booked else "nothing"
             return say.words(lang)[key]
-        return say.amount(joules / KWH, "kwh", roi.config.currency)
+        return say.amount(joules / WH, "kwh", roi.config.currency)
     if kind not in booked:
         return say.words(lang)["nothing"]
     unit: Unit = "seconds" if kind.endswith("_seconds") else "count"
