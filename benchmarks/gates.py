@@ -19,7 +19,7 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -191,7 +191,7 @@ def trinomial(n: int, lost: int, won: int, lost_rate: float, won_rate: float) ->
     return math.exp(log)
 
 
-def verdicts(outcomes: list[str]) -> dict[str, float]:
+def verdicts(outcomes: Sequence[str]) -> dict[str, float]:
     seen = Counter(outcomes)
     return {name: seen[name] / len(outcomes) for name in ("pass", "insufficient", "fail")}
 

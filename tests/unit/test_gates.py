@@ -427,6 +427,8 @@ def test_bad_subjects_and_times_are_named() -> None:
         Subject("a", "", "b", BASELINE, {}, FINISHED, True)
     with pytest.raises(InputError, match="made is '2026-03-01'"):
         Subject("a", DIGEST, "b", BASELINE, {}, "2026-03-01", True)
+    with pytest.raises(InputError, match="label_free is None"):
+        Subject("a", DIGEST, "b", BASELINE, {}, FINISHED, None)  # type: ignore[arg-type]
 
 
 def test_the_config_is_part_of_the_decision() -> None:

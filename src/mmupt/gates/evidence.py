@@ -40,7 +40,7 @@ class Subject:
         label_free: False for supervised fine-tuning, which has no pseudo-labels and no guard.
 
     Raises:
-        InputError: an empty name or digest, or a time that is none.
+        InputError: an empty name or digest, a time that is none, or label_free that is no bool.
     """
 
     version: str
@@ -58,6 +58,9 @@ class Subject:
                 raise InputError(f"subject: {name} is {value!r}, expected a text that is not empty")
         if moment(self.made) is None:
             raise InputError(f"subject: made is {str(self.made)[:60]!r}, expected a time in UTC")
+        # None is not "no": without pseudo-labels a version is asked for less.
+        if not isinstance(self.label_free, bool):
+            raise InputError(f"subject: label_free is {self.label_free!r}, expected true or false")
         data = plain(self.data)
         object.__setattr__(self, "data", data if isinstance(data, dict) else {})
 
