@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mmupt import cli
@@ -32,7 +32,7 @@ from mmupt.starter import (
     check_price,
     check_share,
     config_text,
-    default_lora,
+    is_large,
 )  # fmt: skip
 from mmupt.starter import settings as tree_of
 from mmupt.words import texts
@@ -62,7 +62,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("desk").resolve()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data(), lang=st.sampled_from(["en", "ja"]))
 def test_the_file_loads_to_what_was_meant(desk: Path, data: st.DataObject, lang: str) -> None:
     """Whatever the names, prices and choices are; relative below the folder, absolute elsewhere."""
@@ -75,7 +75,7 @@ def test_the_file_loads_to_what_was_meant(desk: Path, data: st.DataObject, lang:
         path(), path(), path(), path() if data.draw(st.booleans()) else None,
         data.draw(st.sampled_from(KINDS)), data.draw(prices), data.draw(prices), data.draw(prices),
         data.draw(st.from_regex(r"[A-Z]{3}", fullmatch=True)), data.draw(st.floats(0, 1)),
-        data.draw(st.booleans()),
+        data.draw(st.booleans()), data.draw(st.booleans()),
     )  # fmt: skip
     target = desk / "config.yaml"
     target.write_text(config_text(answers, desk, lang), encoding="utf-8", newline="\n")
@@ -98,7 +98,9 @@ def test_the_file_loads_to_what_was_meant(desk: Path, data: st.DataObject, lang:
     assert (config.sft is not None) is (answers.labelled is not None)
     # Nothing else depends on the answers.
     plain = desk / "plain.yaml"
-    common = replace(PLAIN, labelled=answers.labelled and PLAIN.labelled, lora=answers.lora)
+    common = replace(
+        PLAIN, labelled=answers.labelled and PLAIN.labelled, lora=answers.lora, large=answers.large
+    )
     plain.write_text(config_text(common, desk), encoding="utf-8")
     same = load_config(plain)
     for section in ("sft", "train", "guard", "pilot", "audit", "rules", "promotion", "lora"):
@@ -122,15 +124,15 @@ def test_the_recipe() -> None:
     assert config.guard.action == "rollback-to-best"
     assert config.train.lr_scheduler_type == "linear"
     assert config.model.dtype == "bfloat16"
-    whole = Config.model_validate(tree_of(replace(PLAIN, lora=False), Path("/p")))
+    whole = Config.model_validate(tree_of(replace(PLAIN, lora=False, large=False), Path("/p")))
     assert whole.lora is None
     assert whole.model.dtype == "float32"
     assert whole.sft is not None
     # An adapter takes ten times the learning rate.
     assert config.sft.learning_rate == pytest.approx(10 * whole.sft.learning_rate)
     assert config.train.learning_rate == pytest.approx(10 * whole.train.learning_rate)
-    assert default_lora(5 * 10**9)
-    assert not default_lora(10**8)
+    assert is_large(5 * 10**9)
+    assert not is_large(10**8)
 
 
 def test_every_section_says_what_it_is_for_in_both_languages() -> None:
@@ -162,7 +164,7 @@ def test_every_section_says_what_it_is_for_in_both_languages() -> None:
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_settings_that_comments_name_are_accepted(lang: str) -> None:
     """What a comment tells to write can be written."""
-    text = config_text(replace(PLAIN, lora=False, labelled=None), Path("/p"), lang)
+    text = config_text(replace(PLAIN, lora=False, large=False, labelled=None), Path("/p"), lang)
     for old, new in (
         ("lora: null", "lora: {r: 16}"), ("sft: null", "sft: {augment: true}"),
         ("number_range: null", "number_range: [0, 200]"), ("unit: null", "unit: mm"),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import yaml
 
@@ -35,8 +36,10 @@ ANSWERS_PER_LABEL = 50
 OUT = "project"
 """Run folder beside the file."""
 
+_ODD = ("Cc", "Cf", "Cn", "Co", "Zl", "Zp")
+
 SMALL_MODEL = 2**30
-"""Weights up to this many bytes train as a whole by default, larger ones with LoRA."""
+"""Weights up to this many bytes train as a whole by default, larger ones with LoRA, in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Answers:
         currency: ISO 4217 code.
         min_precision: precision of pseudo-labels that a round must prove, in [0, 1].
         lora: train an adapter instead of the weights.
+        large: the model needs care with memory, see `is_large`.
     """
 
     model: Path
@@ -68,6 +72,7 @@ class Answers:
     currency: str = "USD"
     min_precision: float = 0.7
     lora: bool = True
+    large: bool = True
 
 
 def settings(answers: Answers, folder: Path) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def settings(answers: Answers, folder: Path) -> dict[str, Any]:
         "model": {
             "path": _place(answers.model, folder),
             "device": "auto",
-            "dtype": "bfloat16" if lora else "float32",
+            "dtype": "bfloat16" if answers.large else "float32",
         },
         "lora": {"r": 16, "lora_alpha": 32} if lora else None,
         "data": data,
@@ -109,7 +114,7 @@ def settings(answers: Answers, folder: Path) -> dict[str, Any]:
         "sft": {
             "learning_rate": 1e-4 if lora else 1e-5,
             "num_train_epochs": 3.0,
-            "per_device_train_batch_size": 4,
+            "per_device_train_batch_size": 4 if answers.large else 16,
             "augment": True,
         }
         if sft
@@ -133,8 +138,8 @@ def settings(answers: Answers, folder: Path) -> dict[str, Any]:
             "learning_rate": 1e-5 if lora else 1e-6,
             "lr_scheduler_type": "linear",
             "warmup_steps": 5,
-            "gradient_checkpointing": lora,
-            "micro_batch_size": 4,
+            "gradient_checkpointing": answers.large,
+            "micro_batch_size": 4 if answers.large else 32,
             "anchor_fraction": 0.0,
         },
         "guard": {"action": "rollback-to-best", "steps": 10, "probe_size": 256},
@@ -142,7 +147,7 @@ def settings(answers: Answers, folder: Path) -> dict[str, Any]:
             "kind": answers.kind,
             "num_samples": 8,
             "max_completion_length": 256,
-            "batch_size": 16,
+            "batch_size": 16 if answers.large else 64,
         },
         "pilot": {"rows": 200, "require": "suitable"},
         "audit": {"design": "risk-first", "max_verdicts": 200, "reviewers": 1, "slices": []},
@@ -194,7 +199,7 @@ def config_text(answers: Answers, folder: Path, lang: str = "en") -> str:
     return "\n".join(lines) + "\n"
 
 
-def default_lora(weight_bytes: int) -> bool:
+def is_large(weight_bytes: int) -> bool:
     """Whether a model is too large to train as a whole on an ordinary machine."""
     return weight_bytes > SMALL_MODEL
 
@@ -259,7 +264,15 @@ def _place(path: Path, folder: Path) -> str:
 
 def _scalar(value: object) -> str:
     """A value on one line, quoted where YAML needs it."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**31)
+    # PyYAML reads some line ends, such as U+0085, back as spaces unless they are escaped.
+    odd = isinstance(value, str) and any(category(c) in _ODD for c in value)
+    text = yaml.safe_dump(
+        value,
+        default_flow_style=True,
+        default_style='"' if odd else None,
+        allow_unicode=not odd,
+        width=2**31,
+    )
     return text.removesuffix("\n").removesuffix("\n...")
 
 
