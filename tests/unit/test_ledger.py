@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 
 from mmupt.audit.records import Verdict
 from mmupt.errors import DatabaseError, InputError, RefusedError
-from mmupt.events import Event
+from mmupt.events import Event, EventLog, read_events
 from mmupt.ledger.book import KINDS, Entry, Ledger, Total, entry, review_entries, totals_of
 from mmupt.ledger.compute import Compute, compute_of
-from mmupt.ledger.energy import Energy, EnergyMeter, energy_of
+from mmupt.ledger.energy import Energy, EnergyMeter, energy_of, measured
+from mmupt.ledger.spent import spent_entries
 
 sys.path.append(str(Path(__file__).parents[1]))
 import postgres
@@ -355,9 +357,36 @@ def test_a_gpu_is_not_seen_by_the_processor_s_counters() -> None:
     )
 
 
-def test_events_of_a_file_can_be_read(tmp_path: Path) -> None:
-    from mmupt.events import EventLog, read_events
+def test_a_stage_is_measured_into_its_events_and_booked(tmp_path: Path, ledger: Ledger) -> None:
+    path = zone(tmp_path / "cap", "intel-rapl:0", "package-0", 100, most=10**12)
+    log = EventLog(tmp_path / "events.jsonl")
+    with suppress(KeyError), measured(log, "round-1/train", tmp_path / "cap"):
+        path.write_text("4000100\n")
+        raise KeyError  # what an attempt took that failed was used up too
+    with measured(log, "round-1/train", tmp_path / "cap"):
+        path.write_text("9000100\n")
+        log.emit("stage_finished", stage="round-1", seconds=0.0)
+    with measured(log, "round-1/evaluate", tmp_path / "nowhere"):
+        log.emit("evaluated", stage="round-1", metrics=evaluated(4.0)["metrics"])
+    events = list(read_events(log.path))
+    assert [e["joules"] for e in events if e["type"] == "energy"] == [4.0, 5.0]
+    for part in ("train", "evaluate"):
+        assert ledger.book_all(spent_entries(events, f"round-1/{part}", "hash")) > 0
+        assert ledger.book_all(spent_entries(events, f"round-1/{part}", "hash")) == 0
+    totals = ledger.totals()
+    assert totals["round-1/train"]["energy_joules"].quantity == 9.0
+    assert totals["round-1/evaluate"] == {
+        "compute_seconds": Total(4.0),
+        "tokens": Total(40_800.0, ("counted",)),
+    }
+    estimated = spent_entries(events, "round-1/evaluate", "hash", watts=50)
+    assert estimated[2].quantity == 200.0
+    assert estimated[2].how == "estimated: 50 W x 4.0 s"
+    with pytest.raises(InputError, match="parts train and evaluate"):
+        spent_entries(events, "round-1/audit", "hash")
 
+
+def test_events_of_a_file_can_be_read(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     for event in (started(), step(1, 2.0), energy(50.0, 2.0)):
         log.emit(event.pop("type"), **event)

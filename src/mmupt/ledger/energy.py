@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from mmupt.events import Event
+from mmupt.events import Event, EventLog
 from mmupt.ledger.compute import Compute, figure
 
 POWERCAP = Path("/sys/class/powercap")
@@ -51,12 +53,7 @@ class _Counter:
 
 
 class EnergyMeter:
-    """Joules since it was made; reads its counters in the background while it is entered.
-
-        with EnergyMeter() as meter:
-            work()
-        if meter.joules is not None:
-            log.emit("energy", stage=stage, joules=meter.joules, seconds=...)
+    """Joules since it was made, or entered; then it reads its counters in the background.
 
     Attributes:
         joules: until the last reading; None where no counter can be read, also where one could be
@@ -108,6 +105,23 @@ class EnergyMeter:
     def _keep_reading(self) -> None:
         while not self._over.wait(READ_EVERY):
             self.read()
+
+
+@contextmanager
+def measured(log: EventLog, stage: str, root: Path = POWERCAP) -> Iterator[None]:
+    """Tell the energy of what is done within as an event ``energy``; nothing where it is unknown.
+
+    Args:
+        stage: as the ledger names it, such as ``round-1/train``.
+    """
+    started, meter = time.perf_counter(), EnergyMeter(root)
+    try:
+        with meter:
+            yield
+    finally:
+        if meter.joules is not None:
+            seconds = time.perf_counter() - started
+            log.emit("energy", stage=stage, joules=meter.joules, seconds=seconds)
 
 
 def energy_of(
