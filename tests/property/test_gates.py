@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from copy import deepcopy
@@ -341,6 +342,7 @@ def test_a_decision_about_anything_can_be_stored(case: Case, garbage: list[Any])
     for given_pieces in (evidence, pieces):
         decision = decide(subject, given_pieces, CONFIG, now=now)
         assert Decision.from_json(decision.as_json()) == decision
+        assert Decision.from_json(json.dumps(decision.as_json(), allow_nan=False)) == decision
 
 
 COUNTS = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(0, 200)).filter(any)

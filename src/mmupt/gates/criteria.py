@@ -90,7 +90,7 @@ def precision(evidence: Evidence, config: GateConfig) -> Finding:
     if audit.confidence < config.confidence:
         raise UnusableError("confidence", found=audit.confidence, wanted=config.confidence)
     values = {
-        "n": audit.right + audit.wrong, "right": audit.right, "estimate": audit.estimate,
+        "n": audit.n, "right": audit.right, "estimate": audit.estimate,
         "low": audit.low, "high": audit.high, "bound": bound, "needed": audit.still_needed,
     }  # fmt: skip
     if audit.accepted is False:

@@ -80,22 +80,24 @@ class Decision:
         names = (self.subject.version, self.subject.baseline)
         return explanation(self.verdict, names, checks, lang)
 
-    def as_json(self) -> str:
-        """To be stored; `from_json` reads it."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, allow_nan=False)
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON to be stored; `from_json` reads it."""
+        return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, content: str) -> Decision:
-        """A stored decision.
+    def from_json(cls, content: str | Mapping[str, Any]) -> Decision:
+        """A stored decision, as text or as `as_json` gave it.
 
         Raises:
             InputError: not JSON of a decision, or one whose verdict does not follow from its
                 checks.
         """
         try:
-            if len(content) > LONGEST:
-                raise ValueError(f"{len(content):,} characters, at most {LONGEST:,} are read")
-            found = _read(json.loads(content))
+            if isinstance(content, str):
+                if len(content) > LONGEST:
+                    raise ValueError(f"{len(content):,} characters, at most {LONGEST:,} are read")
+                content = json.loads(content)
+            found = _read(content)
             for lang in ("en", "ja"):
                 for check in found.checks:
                     check.sentence(lang)
@@ -103,7 +105,7 @@ class Decision:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             detail = str(error)[:120] or type(error).__name__
             raise InputError(
-                f"decision {content[:40]!r} cannot be read ({detail}); expected what "
+                f"decision {str(content)[:40]!r} cannot be read ({detail}); expected what "
                 "Decision.as_json wrote"
             ) from error
         return found

@@ -31,7 +31,8 @@ class AuditFigures:
     """How many audited pseudo-labels are right.
 
     Attributes:
-        n: audited pseudo-labels, `right` and `wrong` of them with a clear verdict.
+        n: audited pseudo-labels.
+        right, wrong: those with a clear verdict.
         population: pseudo-labels in all.
         estimate, low, high: precision in the population and its interval.
         confidence: of the interval.
@@ -85,8 +86,8 @@ def read_audit(figures: Mapping[str, Any]) -> AuditFigures:
     # `high` may lie below the estimate: a confidence sequence keeps the smallest one it has seen.
     if not low <= min(estimate + _SLACK, high):
         raise UnusableError("counts", what=f"low {low}, estimate {estimate}, high {high}")
-    if right == 0 and estimate > 0:
-        raise UnusableError("counts", what=f"right {right}, estimate {estimate}")
+    if right == 0 and low > 0:
+        raise UnusableError("counts", what=f"right {right}, low {low}")
     _text(figures, "design")
     _text(figures, "size")
     needed = None if figures.get("still_needed") is None else _count(figures, "still_needed")
