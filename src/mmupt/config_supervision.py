@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections import Counter
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmupt.config_votes import Fraction, Section
+from mmupt.errors import ConfigError
+from mmupt.expressions import read_condition
 
 Positive = Annotated[int, Field(ge=1)]
 Confidence = Annotated[float, Field(gt=0.5, lt=1.0)]
 Price = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Rollout = Literal["shadow", "5%", "25%", "100%"]
+BuiltInRule = Literal[
+    "unparseable",
+    "no-label",
+    "truncated",
+    "out-of-range",
+    "unit-missing",
+    "contradicts-confirmed",
+    "unaffected-by-image",
+    "constant-answer",
+    "injection-like",
+    "low-margin",
+]
+"""The error-detection rules that are always there, see docs/rules.md."""
 
 
 class PilotConfig(Section):
@@ -74,20 +91,48 @@ class RuleConfig(Section):
     when: Annotated[str, Field(min_length=1, max_length=500)]
     """Expression over the documented words; where it is true, the rule is hit."""
 
+    @field_validator("when")
+    @classmethod
+    def _is_condition(cls, when: str) -> str:
+        try:
+            read_condition(when)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return when
+
 
 class RulesConfig(Section):
     """Error-detection rules over rollouts; what they hit is audited first."""
 
-    leave_out: tuple[str, ...] = ()
+    leave_out: tuple[BuiltInRule, ...] = ()
     """Built-in rules that are not wanted."""
     number_range: tuple[float, float] | None = None
-    """Answers that are numbers outside it are out of range."""
-    unit: str | None = None
+    """Answers that are numbers outside it are out of range. In `unit`; without one in base units
+    (m, kg, s; 50% is 0.5). `.inf` leaves an end open."""
+    unit: Annotated[str, Field(min_length=1, max_length=24, pattern=r"^\S(.*\S)?$")] | None = None
     """Unit that answers must carry, such as `mm`."""
     constant_share: Fraction = 0.8
     """One answer to more of all questions than this is a constant answer."""
     own: tuple[RuleConfig, ...] = ()
     """Rules of your own."""
+
+    @field_validator("number_range")
+    @classmethod
+    def _is_range(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and not (
+            given[0] <= given[1] and given[0] < math.inf and given[1] > -math.inf
+        ):
+            raise ValueError("no number is in this range; expected [smallest, largest]")
+        return given
+
+    @field_validator("own")
+    @classmethod
+    def _names_differ(cls, own: tuple[RuleConfig, ...]) -> tuple[RuleConfig, ...]:
+        taken = Counter([*get_args(BuiltInRule), *(rule.name for rule in own)])
+        twice = sorted(name for name, count in taken.items() if count > 1)
+        if twice:
+            raise ValueError(f"two rules have the name {', '.join(twice)}; choose another")
+        return own
 
 
 class GateConfig(Section):
