@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # A part imports itself and the layers above this line, never its neighbours.
     ("version", "types", "errors", "stats"),
     ("plugins", "processes", "clock", "database", "words"),  # functions by name; who trains; tables
+    ("expressions",),  # conditions of people's own over rollouts
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
     ("config_supervision",),  # and those of audits, gates and prices
@@ -47,6 +48,7 @@ NEEDS_ONLY: dict[str, set[str]] = {
     "plugins": {"errors"},
     "database": {"errors"},
     "words": {"errors"},
+    "expressions": {"errors"},
     "gates": {"errors", "stats", "words", "config_supervision"},
     "ledger": {"errors", "stats", "words", "database", "config_supervision", "events"},
     "registry": {"errors", "database", "config_supervision", "version"},
