@@ -59,7 +59,7 @@ def ask(what: str, folder: str, setting: dict[str, Any]) -> float:
 
 def run(what: str, folder: str, setting: dict[str, Any]) -> str:
     command = [sys.executable, __file__, what, folder, json.dumps(setting)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout
 
 

@@ -221,7 +221,7 @@ class Side:
 
     def __init__(self, name: str, folder: Path, case: str, batch: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__, "--work", name, "--folder", str(folder),
              "--case", case, "--micro-batch", str(batch)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add these verbs, in the order of the help page."""
     app.command()(status)
     app.add_typer(rounds, name="round")
+    app.command()(gate)
     app.command()(models)
     app.command()(promote)
     app.command()(rollback)
@@ -72,6 +73,36 @@ def round_add(
         common.print_json({"round": added.number, "stage": added.stage, "rows": len(rows)})
     else:
         typer.echo(f"{added.stage}: {len(rows)} questions; go on with: mmupt run {folder}")
+
+
+def gate(
+    folder: ProjectArgument,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="Such as round-1; default: the last.")
+    ] = None,
+    lang: LangOption = "en",
+    as_json: JsonOption = False,
+) -> None:
+    """What a gate decided, criterion by criterion, with the evidence."""
+    from mmupt.errors import RefusedError
+    from mmupt.gates.decide import Decision
+    from mmupt.gates.view import decision_view
+    from mmupt.pipeline.project import find_project
+
+    registry = find_project(folder).registry()
+    names = [one.version for one in registry.decisions()]
+    if not names:
+        raise RefusedError(f"{folder}: no gate has decided yet; see `mmupt status {folder}`")
+    wanted = registry.version(version).name if version else names[-1]
+    found = registry.latest_decision(wanted)
+    if found is None:
+        raise RefusedError(f"{wanted} has no gate decision yet; decided are {', '.join(names)}")
+    decision = Decision.from_json(found.content)
+    if as_json:
+        words = {language: decision.explain(language) for language in ("en", "ja")}
+        common.print_json({"id": found.id, "explained": words, **decision.as_json()})
+    else:
+        printed(decision_view(decision, lang))
 
 
 def models(

@@ -24,8 +24,10 @@ def book(project: Project, config: Config) -> None:
     """Book everything that is finished and not booked yet; the same again books nothing."""
     events = list(read_events(project.run.events))
     ledger = project.ledger()
+    booked = {one.key for one in ledger.entries()}  # by whichever version of mmupt: it stays
     entries = [one for record in _finished(project) for one in _of(project, record, events, config)]
-    ledger.book_all([*entries, *_reviews(project.audits(config))])
+    reviews = _reviews(project.audits(config))
+    ledger.book_all(one for one in (*entries, *reviews) if one.key not in booked)
 
 
 def project_roi(project: Project) -> Roi:

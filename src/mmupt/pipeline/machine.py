@@ -12,12 +12,12 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from mmupt.audit.rule_facts import facts_of
-from mmupt.audit.rules import apply_rules, hits_by_id
+from mmupt.audit.rules import hits_by_id
 from mmupt.audit.store import AuditStore
 from mmupt.config import Config, dump_config
 from mmupt.database import now
@@ -32,6 +32,7 @@ from mmupt.pipeline.material import Material
 from mmupt.pipeline.pilot import run_pilot
 from mmupt.pipeline.project import Project
 from mmupt.pipeline.rounds import Round, plan_rounds
+from mmupt.pipeline.ruling import blind_labels, confirmed_answers, look
 from mmupt.pipeline.stages import Stages
 from mmupt.pipeline.steps import Outputs, Steps
 from mmupt.pipeline.taken import RoundData, round_data, take
@@ -367,16 +368,22 @@ class Machine:
         rows = last_rows(rollout_rows(self.stages.folder.rollouts, stage, last))
         frame = frame_of(rows, config.consensus, {one.id: one.meta for one in samples})
         write_frame(self.project.frame(stage), frame)
-        meta = {one.id: dict(one.meta) for one in samples}
-        hits = apply_rules(
-            [facts_of({**row, "meta": meta.get(row["sample_id"], {})}) for row in rows],
-            config.rules, kind=config.consensus.kind, rtol=config.consensus.rtol,
+        former = self._former(stage)
+        hits = look(
+            rows, self.config,
+            meta={one.id: one.meta for one in samples},
+            blind=blind_labels(self.project.pilot, self.config),
+            confirmed=confirmed_answers(
+                self.project, self.store, former, self.config, self._hash_of
+            ),
+            hash_of=self._hash_of,
         )  # fmt: skip
+        self.hashes.save()
         write_json(self.project.rules(stage), {"rules": [asdict(hit) for hit in hits]})
         if frame and config.gate is not None:
             open_audit(
                 self.store, stage, self._digest_here(stage), frame, hits_by_id(hits), self.config,
-                self._former(stage),
+                former,
             )  # fmt: skip
         return {
             "labels": len(frame), "looked_at": len(rows),
@@ -511,6 +518,9 @@ class Machine:
         found = self.hashes.folder(path)
         self.hashes.save()
         return found
+
+    def _hash_of(self, path: str) -> str:
+        return self.hashes.of(Path(path))
 
     def _digest(self, version: str) -> str:
         return str(self._told(lambda: self._digest_here(version)))
