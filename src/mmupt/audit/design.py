@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
@@ -264,7 +264,13 @@ def _from_json(given: Any) -> Plan:
         strata={row[0]: int(row[1]) for row in given["strata"]},
         weights={row[0]: float(row[2]) for row in given["strata"]},
         predicted={row[0]: float(row[3]) for row in given["strata"]},
-        groups=cast(dict[str, dict[str, dict[str, int]]], given["groups"]),
+        groups={
+            column: {
+                group: {stratum: int(count) for stratum, count in sizes.items()}
+                for group, sizes in groups.items()
+            }
+            for column, groups in given["groups"].items()
+        },
         drawn=tuple(
             Drawn(str(row[0]), position, names[row[1]], float(row[2]), dict(row[3]))
             for position, row in enumerate(given["drawn"])

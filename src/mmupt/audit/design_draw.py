@@ -17,7 +17,7 @@ from mmupt.config_supervision import AuditConfig
 from mmupt.data.images import printable
 from mmupt.errors import InputError
 
-CLASSES: Final = 8
+CLASSES: Final = 12
 """Classes of risk at most, of `risk-first` with `sequential`."""
 FLOOR: Final = 0.25
 """Share of the draws that `stratified` with `sequential` spreads evenly over the strata."""
@@ -164,9 +164,9 @@ def _best_cut(probability_N: Floats) -> float:
 def weights(parted: Strata, design: str, threshold: float | None) -> Floats:
     """Weight of a unit of each stratum for successive draws, 1 on average over the frame.
 
-    `risk-first`: the geometric mean of Neyman's sqrt(r (1 - r)), which makes the interval narrow
-    where it ends up, and of the weights under which the bets against the threshold grow fastest,
-    see `fastest`; measured, either alone is worse over the range of thresholds.
+    `risk-first`: Neyman's sqrt(r (1 - r)), which makes the interval narrow where it ends up. With
+    a threshold, the geometric mean of that and of the weights under which the bets against the
+    threshold grow fastest, see `fastest`.
     """
     size = parted.sizes_J.sum()
     if design == "stratified":

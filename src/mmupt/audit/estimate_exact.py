@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mmupt.audit.sequence import Floats, Ints, first_kept, log_hypergeometric
 from mmupt.stats import Interval, clopper_pearson
 
-_CELLS: Final = 65
+_CELLS: Final = 257
+"""Edges of the cells of shares between two strata; fewer widen the interval."""
 
 
 def hypergeometric_bounds(
@@ -168,7 +169,7 @@ def _two_least(sizes_J: Ints, seen_J: Ints, right_J: Ints, confidence: float) ->
     def rejected(totals: Ints) -> NDArray[np.bool_]:
         return np.array([largest_tail(int(total)) <= tail for total in totals])
 
-    return first_kept(rejected, sum(k), sum(N) - sum(n) + sum(k))
+    return first_kept(rejected, sum(k), sum(N) - sum(n) + sum(k), scan=2)
 
 
 def _approximate_limits(N: list[int], n: list[int], confidence: float) -> Floats:

@@ -201,7 +201,7 @@ def _score(score: int, lot: LotResult) -> int:
 
 
 def _acceptance(lot: int, sample: int, aql: float) -> int:
-    wrong = math.floor(aql * lot)
+    wrong = math.floor(aql * lot + 1e-9)
     return next(c for c in range(sample + 1) if at_most(c, lot, wrong, sample) >= _ACCEPT)
 
 

@@ -20,14 +20,14 @@ from mmupt.stats import Interval
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_SHIFTS: Final = np.linspace(-2.0, 2.0, 17)
+_SHIFTS: Final = np.linspace(-3.0, 3.0, 19)
 """By how many logits all predictions may be wrong together, before any verdict; N(0, 1)."""
 _SLOPES: Final = (0.4, 0.7, 1.0, 1.3)
 """By which factor predictions may differ more or less between classes than they should."""
 _CENTRE: Final = math.log(0.8 / 0.2)
-_STRENGTH: Final = 10.0
+_STRENGTH: Final = 20.0
 """The model's prediction for a class counts as so many verdicts in that class."""
-_STEPS: Final = 12
+_STEPS: Final = 8
 """Iterations for the bet; more only sharpen it, see `log_wealth`."""
 _SCAN: Final = 33
 _BLOCK: Final = 4_000_000
@@ -151,12 +151,15 @@ def _first_kept(draws: Draws, right_T: Ints, predicted_TJ: Floats, limit: float)
     return first_kept(rejected, seen, size)
 
 
-def first_kept(rejected: Callable[[Ints], NDArray[np.bool_]], least: int, size: int) -> int:
+def first_kept(
+    rejected: Callable[[Ints], NDArray[np.bool_]], least: int, size: int, scan: int = _SCAN
+) -> int:
     """Smallest whole number in least..size that is not rejected, where all below it are.
 
-    Scans coarsely, so that what lies above a number that is kept does not matter, then halves.
+    Scans `scan` numbers, so that what lies above a number that is kept does not matter, then
+    halves; 2 where being rejected is known to be monotone.
     """
-    grid = np.unique(np.linspace(least, size, _SCAN).astype(np.int64))
+    grid = np.unique(np.linspace(least, size, scan).astype(np.int64))
     kept = np.flatnonzero(~rejected(grid))
     if kept.size == 0:
         return size
@@ -175,7 +178,7 @@ def predictive(draws: Draws, right_T: Ints) -> Floats:
     """Chance that each class's next unit is right, given the verdicts before each draw.
 
     A grid of logit(r_j) = centre + shift + slope (logit(predicted_j) - centre) is weighed by the
-    likelihood of the earlier verdicts; its mean counts as ten verdicts in each class, to which the
+    likelihood of the earlier verdicts; its mean counts as 20 verdicts in each class, to which the
     class's own are added. Any rule that looks only back would be valid.
 
     Returns:
@@ -270,7 +273,7 @@ def _bet(
         fall = -(rho * lean * s * (1 - s) / (slope + 1 - 2 * slope * s)).sum(axis=-1)
         low, high = np.where(excess >= 0, bet, low), np.where(excess < 0, bet, high)
         newton = bet - excess / np.where(fall < 0, fall, -1.0)
-        bet = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        bet = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
     s = _nearest(r, bet[..., None] * lean)
     return bet, 1.0 + bet * np.maximum(0.0, mu_TM - (rho * s).sum(axis=-1))
 
