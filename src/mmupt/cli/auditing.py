@@ -193,6 +193,49 @@ def rules(folder: ProjectArgument, audit: RoundOption = None, as_json: JsonOptio
         typer.echo(f"{hit['rule']:24} {hit['count']:6} of {hit['of']}  {ids}")
 
 
+@audits.command("plan")
+def plan(
+    labels: Annotated[int, typer.Option("--labels", min=1, help="Pseudo-labels in the lot.")],
+    aql: Annotated[
+        float, typer.Option("--aql", help="Share of wrong labels that is still acceptable.")
+    ] = 0.10,
+    level: Annotated[
+        Literal["I", "II", "III"], typer.Option("--level", help="General inspection level.")
+    ] = "II",
+    severity: Annotated[
+        Literal["normal", "tightened", "reduced"],
+        typer.Option("--severity", help="Of the inspection."),
+    ] = "normal",
+    as_json: JsonOption = False,
+) -> None:
+    """A lot plan and its operating characteristic, before any audit (`audit.size: lot`)."""
+    from mmupt.audit.lots import lot_plan, oc
+    from mmupt.config import load_config
+
+    settings = [f"audit.lot.aql={aql}", f"audit.lot.level={level}"]
+    config = load_config(None, settings).audit.lot
+    found = lot_plan(labels, config, severity)
+    shares = sorted(
+        {aql / 4, aql / 2, aql, min(1.0, aql * 1.5), min(1.0, aql * 2), min(1, aql * 3)}
+    )
+    curve = [{"wrong": share, "accepted": oc(found, share)} for share in shares]
+    if as_json:
+        common.print_json(
+            {
+                "labels": labels, "code": found.code, "sample": found.sample,
+                "accept": found.acceptance, "reject": found.rejection, "severity": severity,
+                "curve": curve,
+            }
+        )  # fmt: skip
+        return
+    typer.echo(
+        f"letter {found.code}: judge {found.sample} of {labels}; accept with at most "
+        f"{found.acceptance} wrong, reject with {found.rejection} or more"
+    )
+    for point in curve:
+        typer.echo(f"  {point['wrong']:6.1%} wrong: accepted {point['accepted']:6.1%} of the time")
+
+
 LEASE = 600.0
 """Seconds for which a claimed pseudo-label is a reviewer's own."""
 

@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from mmupt.audit.calibration import calibrate
+from mmupt.audit.agreement import Agreement, krippendorff
+from mmupt.audit.calibration import Calibration, calibrate
 from mmupt.audit.design import Plan, Unit, make_plan
 from mmupt.audit.estimate import Precision, precision, still_needed
+from mmupt.audit.lots import LotResult, Switching, lot_plan, switching
 from mmupt.audit.records import NewAudit, NewItem
 from mmupt.audit.store import AuditStore
 from mmupt.audit.use import anchors, quarantined
-from mmupt.audit.verdicts import outcomes, resolve
+from mmupt.audit.verdicts import outcomes, ratings, resolve
 from mmupt.config import Config
 from mmupt.database import now
 from mmupt.pipeline.frame import Labelled, frame_digest
@@ -30,6 +32,9 @@ class Standing:
         needed: about how many more verdicts the gate needs; 0: it can decide.
         judged: pseudo-labels with a settled verdict.
         last: time of the last verdict; empty: none yet.
+        agreement: of the reviewers, where some labels have several.
+        calibration: how likely each vote share is right; None before enough verdicts.
+        lot: what is certain of the lot, for `audit.size: lot`.
     """
 
     plan: Plan
@@ -37,6 +42,9 @@ class Standing:
     needed: int
     judged: int
     last: str
+    agreement: Agreement
+    calibration: Calibration | None
+    lot: Literal["accept", "reject", "open"] | None
 
     @property
     def open(self) -> bool:
@@ -66,10 +74,19 @@ def open_audit(
             that people are asked where it matters. Estimates do not rely on it.
     """
     units = [_unit(one, rules.get(one.sample_id, ()), config) for one in frame]
+    lot = None
+    if config.audit.size == "lot":
+        switched = lots_before(store, former, config)
+        lot = lot_plan(len(units), config.audit.lot, switched.severity)
     seed = int(hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest()[:8], 16)
     likely = _likely(store, former, units, config)
     plan = make_plan(
-        units, config.audit, seed=seed, threshold=threshold_of(config), right_probability=likely
+        units,
+        config.audit,
+        seed=seed,
+        threshold=threshold_of(config),
+        right_probability=likely,
+        lot=lot,
     )
     by_id = {one.sample_id: one for one in frame}
     items = [
@@ -94,15 +111,62 @@ def standing_of(store: AuditStore, name: str, config: Config) -> Standing | None
     plan = Plan.from_json(json.loads(audit.plan))
     verdicts = store.verdicts(name)
     settled = outcomes(resolve(verdicts, config.audit.reviewers))
-    slices = {item.unit: item.slices for item in store.items(name)}
+    items = store.items(name)
     threshold = threshold_of(config)
+    lot = _certain(plan, settled)
+    needed = still_needed(plan, settled, threshold) if threshold is not None else 0
+    told = sum(value is not None for value in settled.values())
     return Standing(
         plan=plan,
-        precision=precision(plan, settled, slices),
-        needed=still_needed(plan, settled, threshold) if threshold is not None else 0,
+        precision=precision(plan, settled, {item.unit: item.slices for item in items}),
+        needed=0 if lot == "reject" else needed,
         judged=len(settled),
         last=max((verdict.time for verdict in verdicts), default=""),
+        agreement=krippendorff(ratings(verdicts)),
+        calibration=(
+            calibrate(plan, settled, {item.unit: item.share for item in items})
+            if told >= ENOUGH
+            else None
+        ),
+        lot=lot,
     )
+
+
+def lots_before(store: AuditStore, names: Sequence[str], config: Config) -> Switching:
+    """How strictly the next lot is inspected, after what became of the lots before it.
+
+    Args:
+        store: of the project.
+        names: audits, oldest first; those that were no lots, or are not finished, do not count.
+        config: of the lots.
+    """
+    history: list[LotResult] = []
+    for name in names:
+        plan = Plan.from_json(json.loads(store.audit(name).plan))
+        settled = outcomes(resolve(store.verdicts(name), config.audit.reviewers))
+        if plan.size != "lot" or _certain(plan, settled) == "open":
+            continue
+        severity = switching(history).severity
+        lot = lot_plan(plan.population, config.audit.lot, severity)
+        history.append(LotResult(lot, _wrong(settled)))
+    return switching(history)
+
+
+def _certain(
+    plan: Plan, settled: Mapping[str, bool | None]
+) -> Literal["accept", "reject", "open"] | None:
+    """What the verdicts say of a lot, whose number of wrong ones decides; None: it is no lot."""
+    if plan.size != "lot" or plan.acceptance is None:
+        return None
+    wrong = _wrong(settled)
+    if wrong > plan.acceptance:
+        return "reject"
+    return "accept" if wrong + len(plan.drawn) - len(settled) <= plan.acceptance else "open"
+
+
+def _wrong(settled: Mapping[str, bool | None]) -> int:
+    """Wrong ones, and those that nobody could tell."""
+    return sum(value is not True for value in settled.values())
 
 
 def threshold_of(config: Config) -> float | None:

@@ -21,6 +21,9 @@ from mmupt.audit.rules import hits_by_id
 from mmupt.audit.store import AuditStore
 from mmupt.config import Config, dump_config
 from mmupt.database import now
+from mmupt.errors import RefusedError
+from mmupt.evaluate.accuracy import Scores
+from mmupt.evaluate.files import read_scores
 from mmupt.gates.decide import decide
 from mmupt.gates.evidence import Evidence, Subject
 from mmupt.pipeline import proofs
@@ -31,7 +34,7 @@ from mmupt.pipeline.frame import frame_of, last_rows, rollout_rows, write_frame
 from mmupt.pipeline.material import Material
 from mmupt.pipeline.pilot import run_pilot
 from mmupt.pipeline.project import Project
-from mmupt.pipeline.rounds import Round, plan_rounds
+from mmupt.pipeline.rounds import Round, plan_rounds, read_rounds
 from mmupt.pipeline.ruling import blind_labels, confirmed_answers, look
 from mmupt.pipeline.stages import Stages
 from mmupt.pipeline.steps import Outputs, Steps
@@ -111,6 +114,9 @@ class Machine:
 
     def advance(self) -> Halt:
         """Go as far as it goes."""
+        if self.processes.main:
+            self.project.keep(self.config)
+            (self.project.root / "state.json").unlink(missing_ok=True)  # until it stands again
         self._test = self._told(lambda: self.hashes.data(self.material.test))
         halt = self._advance()
         if self.processes.main:
@@ -131,22 +137,47 @@ class Machine:
         if halt is not None:
             return halt
         rounds = self._told(lambda: plan_rounds(self.project.rounds, self.config))
+        refused: Halt | None = None
         for number, this in enumerate(rounds):
-            following = rounds[number + 1 :]
+            if refused is not None and this.planned:
+                continue  # it would only repeat it: the same questions and settings
+            if self.config.gate is not None and self._begun(rounds[number + 1 :]):
+                last = self._over(this) or last
+                continue
             halt = self._round(rounds[: number + 1], last)
             if halt is None:
-                last = this.stage
-            elif not self._passed_over(halt, following):
+                last, refused = this.stage, None
+            elif halt.state in ("refused", "insufficient"):
+                refused = halt  # a round that people have added since goes on without it
+            else:
                 return halt
-        return Halt("done", last)
+        return refused or Halt("done", last)
 
-    def _passed_over(self, halt: Halt, following: Sequence[Round]) -> bool:
-        """Whether a round that people have added since goes on without the refused one.
+    def _begun(self, rounds: Sequence[Round]) -> bool:
+        """Whether any of these rounds has begun."""
+        return bool(
+            self._told(
+                lambda: any(self.steps.record(f"{one.stage}/train") is not None for one in rounds)
+            )
+        )
 
-        A planned round would only repeat it: it has the same questions and settings.
-        """
-        return halt.state in ("refused", "insufficient") and any(
-            not one.planned for one in following[:1]
+    def _over(self, this: Round) -> str | None:
+        """A round that a later one has followed is not decided again: the champion, which it would
+        stand against, has learned more since. Its name, if it has ever served."""
+        trained = self._told(lambda: self.steps.record(f"{this.stage}/train"))
+        if trained is not None and trained.state == "finished":
+            self._evaluate(this.stage)  # on the same questions as the others
+        return this.stage if self._served(this.stage) else None
+
+    def _served(self, stage: str) -> bool:
+        """Whether a version has ever been promoted, by whom and how far soever."""
+        return bool(
+            self._told(
+                lambda: any(
+                    past.version == stage and past.kind in ("promote", "raise")
+                    for past in self.registry.history()
+                )
+            )
         )
 
     def overview(self, halt: Halt) -> dict[str, Any]:
@@ -199,9 +230,11 @@ class Machine:
 
         self.steps.do("sft", inputs, work, discard=lambda: self._clear("sft"))
         self._evaluate("sft")
-        if self.config.gate is None:
+        if self.config.gate is None or self._begun(
+            self._told(lambda: read_rounds(self.project.rounds))
+        ):
             return None
-        halt = self._gate("sft", "base", None, self._tree["data"]["labelled"] or data)
+        halt = self._gate("sft", "base", None, data)
         # Too little evidence keeps it out of production, not from being the base of a round.
         return None if halt is None or halt.state in ("insufficient", "passed") else halt
 
@@ -226,8 +259,9 @@ class Machine:
             return {"verdict": found["verdict"], "reasons": found.get("reasons", [])}
 
         outputs = self.steps.do(
-            "pilot", inputs, work, discard=lambda: shutil.rmtree(folder, ignore_errors=True)
-        )
+            "pilot", inputs, work, discard=lambda: shutil.rmtree(folder, ignore_errors=True),
+            renew=True,
+        )  # fmt: skip
         verdict = outputs["verdict"]
         enough = {
             "nothing": True,
@@ -252,6 +286,7 @@ class Machine:
                 return Halt("introducing", state.challenger, _introducing(state.challenger))
         promoted = self._told(lambda: self.steps.record(f"{stage}/promote"))
         if promoted is not None and promoted.state == "finished":
+            self._evaluate(stage)
             return None
         parent = begun.inputs["parent"] if begun is not None else self._parent(last)
         data = self._train(rounds, config, parent)
@@ -279,10 +314,12 @@ class Machine:
         )
         data = round_data(taken, this, rounds, self._questions)
         own = self._told(lambda: self._data_digest(this))
+        checked = self.material.audited
         inputs = {
             "parent": parent,
             "model": self._digest(parent),
             "data": own,
+            **({"audited": self._told(lambda: self.hashes.data(checked))} if checked else {}),
             "taken": digest(asdict(taken)),
             "number": this.number,
             **settings(
@@ -308,7 +345,11 @@ class Machine:
             return {**registered, **used, "guard": self.stages.guarded(stage)}
 
         self.steps.do(f"{stage}/train", inputs, work, discard=lambda: self._clear(stage))
-        if self.processes.main and config.gate is not None:
+        if (
+            self.processes.main
+            and config.gate is not None
+            and self.steps.record(f"{stage}/gate") is None
+        ):
             self._examine(stage)
         return data
 
@@ -331,20 +372,23 @@ class Machine:
                 self.stages.folder.scores(name).unlink(missing_ok=True)
 
         def work() -> Outputs:
-            self.stages.evaluate(stage)
-            gate = self.config.gate
-            if gate is not None and gate.max_blind_rise is not None and self._pictured():
-                self.stages.blind(stage)
+            self._measure(stage)
             return {"test": self._test}
 
         self.steps.do(f"{stage}/evaluate", inputs, work, discard=clear, renew=True)
-        if self.processes.main and not self.stages.folder.scores(stage).exists():
-            self.stages.evaluate(stage)  # removed by hand
+        self._measure(stage)  # removed by hand, or not asked for then
+
+    def _measure(self, stage: str) -> None:
+        """Its scores and, for a gate that asks for them, those on blank pictures; each once."""
+        self.stages.evaluate(stage)
+        gate = self.config.gate
+        if gate is not None and gate.max_blind_rise is not None and self._pictured():
+            self.stages.blind(stage)
 
     def _audit(self, stage: str, config: Config, samples: Sequence[Sample]) -> None:
         """Draw the audit of a round, and let rules look at all of its rollouts."""
-        guard = self.stages.guarded(stage)
-        last = guard.get("best_step") or config.train.max_steps
+        # What came after the checkpoint that was kept has taught the version nothing.
+        last = self.stages.guarded(stage).get("best_step", config.train.max_steps)
 
         def work() -> Outputs:
             return dict(self._told(lambda: self._draw(stage, config, samples, last)))
@@ -403,14 +447,21 @@ class Machine:
             return None
         assert self.config.gate is not None  # noqa: S101
         champion = self._told(lambda: self.registry.current().champion) or "base"
+        if champion == stage:  # by hand, or killed before that was written down
+            decided = self._told(lambda: self.steps.record(f"{stage}/gate"))
+            assert decided is not None  # noqa: S101  nothing serves without
+            return self._promote(stage, decided.outputs["explained"])
         # SFT that could not yet prove itself is what the round has to be better than.
         baseline = parent if champion == "base" else champion
         self._evaluate(baseline)
-        outputs = self._told(lambda: self._decide(stage, baseline, this, data))
+        guarded = self.stages.guarded(stage)
+        outputs = self._told(lambda: self._decide(stage, baseline, this, data, guarded))
         verdict, words = outputs["verdict"], outputs["explained"]
         self.stages.log.emit("gate_decided", stage=stage, verdict=verdict, explained=words)
         if verdict == "pass":
             return self._promote(stage, words)
+        if verdict == "insufficient" and this is not None and self.processes.main:
+            self._examine(stage)
         if verdict == "insufficient" and outputs["audit_open"]:
             return Halt("awaiting-audit", stage, words)
         if verdict == "fail" and self.processes.main:
@@ -420,10 +471,13 @@ class Machine:
         self.processes.wait()
         return Halt("refused" if verdict == "fail" else "insufficient", stage, words)
 
-    def _decide(self, stage: str, baseline: str, this: Round | None, data: str) -> Outputs:
+    def _decide(
+        self, stage: str, baseline: str, this: Round | None, data: str, guarded: Mapping[str, Any]
+    ) -> Outputs:
+        """By the main process alone: nothing in it may meet the others."""
         gate = self.config.gate
         assert gate is not None  # noqa: S101
-        subject, evidence, standing = self._evidence(stage, baseline, this, data)
+        subject, evidence, standing = self._evidence(stage, baseline, this, data, guarded)
         found = [[one.kind, one.figures, one.data_digest, one.baseline_digest] for one in evidence]
         inputs = {
             "model": subject.digest, "baseline": subject.baseline_digest,
@@ -450,7 +504,7 @@ class Machine:
         return {**outputs, "audit_open": standing is not None and standing.open}
 
     def _evidence(
-        self, stage: str, baseline: str, this: Round | None, data: str
+        self, stage: str, baseline: str, this: Round | None, data: str, guarded: Mapping[str, Any]
     ) -> tuple[Subject, list[Evidence], Standing | None]:
         gate = self.config.gate
         assert gate is not None  # noqa: S101
@@ -464,7 +518,7 @@ class Machine:
             data={"test": self._test, "round": data}, made=trained.finished,
             label_free=this is not None,
         )  # fmt: skip
-        before, after = self.stages.evaluate(baseline), self.stages.evaluate(stage)
+        before, after = self._scores(baseline), self._scores(stage)
         evidence = [proofs.held_out(subject, before, after, measured.finished)]
         if gate.slices:
             evidence.append(
@@ -473,11 +527,11 @@ class Machine:
                 )
             )
         if gate.max_blind_rise is not None and self._pictured():
-            unseen, now_unseen = self.stages.blind(baseline), self.stages.blind(stage)
+            unseen, now_unseen = self._scores(f"{baseline}-blind"), self._scores(f"{stage}-blind")
             evidence.append(proofs.blind(subject, unseen, now_unseen, measured.finished))
         standing = None
         if this is not None:
-            evidence.append(proofs.guard(subject, self.stages.guarded(stage), trained.finished))
+            evidence.append(proofs.guard(subject, guarded, trained.finished))
             standing = standing_of(self.store, stage, self.config)
             if standing is not None and standing.judged:
                 evidence.append(proofs.audit(subject, standing))
@@ -486,11 +540,16 @@ class Machine:
     def _promote(self, stage: str, words: Mapping[str, str]) -> Halt | None:
         promotion = self.config.promotion
         if not promotion.auto:
-            champion = self._told(lambda: self.registry.current().champion)
-            return None if champion == stage else Halt("passed", stage, words)
+            state = self._told(lambda: self.registry.current())
+            if state.challenger == stage and state.rollout is not None:
+                return Halt("introducing", stage, _introducing(stage))
+            return None if self._served(stage) else Halt("passed", stage, words)
 
         def work() -> Outputs:
             def move() -> Outputs:
+                faults = self.registry.verify(stage)
+                if faults:
+                    raise RefusedError(f"{stage} is not as it was registered: {faults[0]}")
                 moved = self.registry.promote(
                     stage, promotion.rollout, by="mmupt run", reason=words["en"]
                 )
@@ -527,6 +586,9 @@ class Machine:
 
     def _digest_here(self, version: str) -> str:
         return self.registry.version(version).digest
+
+    def _scores(self, name: str) -> Scores:
+        return read_scores(self.stages.folder.scores(name))
 
     def _pictured(self) -> bool:
         return any(row.sample.images for row in self.material.test)

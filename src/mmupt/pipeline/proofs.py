@@ -67,12 +67,14 @@ def guard(subject: Subject, outcome: Mapping[str, Any], made: str) -> Evidence:
 def audit(subject: Subject, standing: Standing) -> Evidence:
     """What people's verdicts prove about the round's pseudo-labels."""
     found = standing.precision
-    figures = {
+    figures: dict[str, Any] = {
         "n": found.n, "right": found.right, "wrong": found.wrong, "unsure": found.unsure,
         "population": found.population, "estimate": found.estimate, "low": found.low,
         "high": found.high, "confidence": found.confidence, "still_needed": standing.needed,
         "design": standing.plan.design, "size": standing.plan.size,
     }  # fmt: skip
+    if standing.lot is not None and standing.lot != "open":
+        figures["lot"] = {"accepted": standing.lot == "accept"}
     return Evidence(
         kind="audit", version_digest=subject.digest, baseline_digest=None,
         data_digest=subject.data["round"], made=standing.last or now(), figures=figures,

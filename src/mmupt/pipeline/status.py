@@ -80,7 +80,7 @@ def step_names(config: Config, rounds: list[Round], current: State) -> list[str]
 
 def audit_figures(standing: Standing) -> dict[str, Any]:
     """An audit in figures."""
-    found = standing.precision
+    found, agreement, calibration = standing.precision, standing.agreement, standing.calibration
     return {
         "asked": len(standing.plan.drawn),
         "judged": standing.judged,
@@ -95,6 +95,16 @@ def audit_figures(standing: Standing) -> dict[str, Any]:
         "method": found.method,
         "design": standing.plan.design,
         "size": standing.plan.size,
+        "waiting": found.waiting,
+        "strata": [asdict(group) for group in found.strata],
+        "slices": {
+            column: [asdict(group) for group in groups] for column, groups in found.slices.items()
+        },
+        "alpha": agreement.alpha,
+        "alpha_ci": list(agreement.interval),
+        "alpha_units": agreement.units,
+        "calibration": [asdict(block) for block in calibration.blocks] if calibration else None,
+        "lot": standing.lot,
     }
 
 
