@@ -142,4 +142,4 @@ def _normal(text: str) -> str:
 
 def _ends(text: str) -> str:
     half = MAX_TEXT // 2
-    return text if len(text) <= MAX_TEXT else f"{text[:half]}\n{text[-half:]}"[: MAX_TEXT + 1]
+    return text if len(text) <= MAX_TEXT + 1 else f"{text[:half]}\n{text[-half:]}"

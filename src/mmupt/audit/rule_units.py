@@ -73,11 +73,13 @@ def _reading(label: str, kind: str) -> tuple[Fraction, object] | None:
 
 def _unit_scale(unit: str) -> tuple[Fraction, Fraction, object] | None:
     """What 0 and 1 of a unit are in base units, and its dimensions; None: an unknown unit."""
-    for zero, one in ((f"0 {unit}", f"1 {unit}"), (f"{unit}0", f"{unit}1")):
-        low, high = _reading(zero, "auto"), _reading(one, "auto")
-        if low is not None and high is not None and low[1] == high[1] and low[0] != high[0]:
-            return low[0], high[0], high[1]
-    return None
+    if units.prefix(f"{plain(unit)}1") is not None:
+        zero, one = _reading(f"{unit}0", "auto"), _reading(f"{unit}1", "auto")
+    elif units.unit(delatex(plain(unit))) is not None:
+        zero, one = _reading(f"0 {unit}", "auto"), _reading(f"1 {unit}", "auto")
+    else:
+        return None
+    return None if zero is None or one is None else (zero[0], one[0], one[1])
 
 
 def _bare(label: str, kind: str) -> Measured | None:
