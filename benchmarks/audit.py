@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mmupt.audit.design import Plan, Unit, make_plan
-from mmupt.audit.estimate import decision, precision
+from mmupt.audit.estimate import Precision, decision, precision
 from mmupt.config_supervision import AuditConfig
 from mmupt.stats import clopper_pearson
 
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--audits", type=int, default=1000, help="for the coverage")
     parser.add_argument("--repeats", type=int, default=200, help="for widths and decisions")
     parser.add_argument("--verdicts", type=int, default=200)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--make", type=Path, nargs=2, metavar=("DEMO", "DATA"))
     args = parser.parse_args()
     if args.make:
@@ -44,10 +45,10 @@ def main() -> None:
         return
     frames = {"demo": demo_frame(), "sharp": sharp_frame()}
     result: dict[str, Any] = {"benchmark": "audit", "audits": args.audits}
-    for part in (coverage, peeking, widths, decisions):
+    for part in args.parts:
         started = time.perf_counter()
-        result[part.__name__] = part(frames, args)
-        print(f"({part.__name__}: {time.perf_counter() - started:.0f} s)\n", flush=True)
+        result[part] = PARTS[part](frames, args)
+        print(f"({part}: {time.perf_counter() - started:.0f} s)\n", flush=True)
     print(json.dumps(result))
 
 
@@ -89,6 +90,23 @@ def audits(
         yield plan, {one.id: truth[one.id] for one in plan.drawn}
 
 
+def judged(
+    frame: Frame, args: argparse.Namespace, count: int, **settings: Any
+) -> Iterator[Precision]:
+    """Audits that are judged to their end. Fixed samples with the same counts are computed once."""
+    known: dict[Any, Precision] = {}
+    for plan, outcomes in audits(frame, args, count, **settings):
+        key: Any = plan.seed
+        if plan.size == "fixed":
+            right = dict.fromkeys(plan.strata, 0)
+            for one in plan.drawn:
+                right[one.stratum] += outcomes[one.id]
+            key = tuple(right.values())
+        if key not in known:
+            known[key] = precision(plan, outcomes)
+        yield known[key]
+
+
 # --- what is measured -------------------------------------------------------------------------
 
 
@@ -100,18 +118,8 @@ def coverage(frames: dict[str, Frame], args: argparse.Namespace) -> dict[str, An
         truth = share_of(frame[1])
         for design in DESIGNS:
             for size in ("fixed", "sequential"):
-                known: dict[Any, Any] = {}  # the same counts give the same interval
                 missed, errors, wide, kind = 0, [], [], ""
-                for plan, outcomes in audits(frame, args, args.audits, design=design, size=size):
-                    key: Any = plan.seed
-                    if size == "fixed":
-                        right = [0] * len(plan.strata)
-                        for one in plan.drawn:
-                            right[list(plan.strata).index(one.stratum)] += outcomes[one.id]
-                        key = tuple(right)
-                    if key not in known:
-                        known[key] = precision(plan, outcomes)
-                    p = known[key]
+                for p in judged(frame, args, args.audits, design=design, size=size):
                     missed += not p.low - 1e-9 <= truth <= p.high + 1e-9
                     errors.append(p.estimate - truth)
                     wide.append(p.high - p.low)
@@ -151,53 +159,31 @@ def peeking(frames: dict[str, Frame], args: argparse.Namespace) -> dict[str, flo
 
 
 def widths(frames: dict[str, Frame], args: argparse.Namespace) -> dict[str, Any]:
-    """Verdicts until the interval is as narrow as that of `random`, on average."""
+    """Verdicts until the interval is as narrow, on average, as that of 200 by `random`."""
     found: dict[str, Any] = {}
-    steps = [40, 60, 80, 100, 120, 140, 160, 180, 200, 250, 300]
+    steps = np.array([100, 120, 140, 160, 200])
     for name, frame in frames.items():
-        curves = {}
-        for design in DESIGNS:
-            curve = np.zeros(len(steps))
-            for plan, outcomes in audits(
-                frame,
-                args,
-                args.repeats // 4,
-                design=design,
-                max_verdicts=max(steps),
-                threshold=None,
-            ):
-                for place, n in enumerate(steps):
-                    p = precision(plan, {one.id: outcomes[one.id] for one in plan.drawn[:n]})
-                    curve[place] += p.high - p.low
-            curves[design] = curve / max(1, args.repeats // 4)
-        fixed = {
-            design: [
-                float(np.mean([
-                    (p := precision(plan, outcomes)).high - p.low
-                    for plan, outcomes in audits(
-                        frame, args, args.repeats // 4, design=design, size="fixed",
-                        max_verdicts=n, half_width=0.01,
-                    )
-                ]))
-                for n in steps
-            ]
-            for design in ("random", "risk-first")
-        }  # fmt: skip
-        for n in (100, 150, 200, 250):
-            target = float(np.interp(n, steps, curves["random"]))
-            row = {design: float(np.interp(-target, -curves[design], steps)) for design in DESIGNS}
-            saved = 1 - row["risk-first"] / n
-            target_fixed = float(np.interp(n, steps, fixed["random"]))
-            needed = float(np.interp(-target_fixed, -np.array(fixed["risk-first"]), steps))
+        for size in ("sequential", "fixed"):
+            curves = {}
+            for design in ("random", "risk-first"):
+                curves[design] = np.array([
+                    np.mean([
+                        p.high - p.low
+                        for p in judged(
+                            frame, args, args.repeats, design=design, size=size, threshold=None,
+                            max_verdicts=int(n), half_width=0.01,
+                        )
+                    ])
+                    for n in (steps if design == "risk-first" else steps[-1:])
+                ])  # fmt: skip
+            target = float(curves["random"][-1])
+            needed = float(np.interp(-target, -curves["risk-first"], steps))
             print(
-                f"{name:6} random needs {n}: sequential width {target:.3f}, stratified "
-                f"{row['stratified']:.0f}, risk-first {row['risk-first']:.0f} ({-saved:+.0%}); "
-                f"fixed width {target_fixed:.3f}, risk-first {needed:.0f} ({needed / n - 1:+.0%})",
+                f"{name:6} {size:11} width {target:.4f}: random 200, risk-first {needed:.0f} "
+                f"({needed / 200 - 1:+.0%}); at 200 risk-first {curves['risk-first'][-1]:.4f}",
                 flush=True,
             )
-            found[f"{name}/{n}"] = {
-                "width": target, "needed": row, "saved": saved, "saved_fixed": 1 - needed / n,
-            }  # fmt: skip
+            found[f"{name}/{size}"] = {"width": target, "needed": needed}
     return found
 
 
@@ -273,6 +259,10 @@ def make(demo: Path, data: Path) -> None:
             writer.writerow([row["share"], (own - most) / len(votes), agreement, right])
     print(f"wrote {LABELS}")
 
+
+PARTS = {
+    "coverage": coverage, "peeking": peeking, "widths": widths, "decisions": decisions,
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

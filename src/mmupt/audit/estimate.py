@@ -1,13 +1,17 @@
 """What the verdicts of an audit prove: precision with honest intervals, and what the gate may say.
 
-Two rules hold everywhere.
+Three rules keep the intervals honest.
 
-- A verdict counts only where everybody before it in the plan's order has one. Who skips what is
-  hard, or a second reviewer who is faster on what is easy, would otherwise choose the sample by its
-  outcome. Verdicts beyond the first gap wait; they count once the gap is closed.
 - Who cannot tell counts as wrong for `low` and as right for `high`. Both are then intervals for a
   population in which that label has that value beforehand, so each end holds whatever the truth
   about such labels is. In the estimate it counts half.
+- `sequential`: a verdict counts only where everybody before it in the plan's order has one. Who
+  skips what is hard, or a second reviewer who is faster on what is easy, would otherwise choose the
+  sample by its outcome. Verdicts beyond the first gap wait, and count once it is closed.
+- `fixed` and `lot`: the interval is that of the whole sample, with what is not judged yet counted
+  as if nobody could tell. It holds the interval that the whole sample will have, so that verdicts
+  may come in any order and be looked at; it is wide until the sample is nearly judged. The estimate
+  is over the start of the order without a gap.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ class Group:
         population: pseudo-labels of the frame in it; 0 where the plan does not know it.
         n: verdicts used.
         right, wrong, unsure: of them.
-        estimate: share of right ones; NaN for n = 0.
+        estimate: share of right ones; NaN where nothing is judged from the start.
         low, high: interval at the audit's confidence, of this group alone; NaN where the plan
             does not know its population.
     """
@@ -64,8 +68,8 @@ class Precision:
         population: pseudo-labels in the frame.
         n: verdicts used, right + wrong + unsure.
         right, wrong, unsure: of them.
-        waiting: verdicts that came out of order and are not used yet.
-        estimate: share of right ones in the frame; NaN for n = 0.
+        waiting: verdicts that came out of order and are not used yet; `sequential` alone.
+        estimate: share of right ones in the frame; NaN where nothing is judged from the start.
         low, high: interval; 0 and 1 for n = 0.
         confidence: of the interval, of both ends together. `sequential`: at all times together.
         method: of the interval: ``hypergeometric``, ``proportional``, ``two-strata``,
@@ -115,28 +119,26 @@ def precision(
         slices: group by column by id, for columns that the plan does not know: those have
             estimates of the verdicts, and no interval, as their place in the frame is unknown.
     """
-    used = _prefix(plan, outcomes)
+    verdicts = _Verdicts(plan, outcomes)
+    whole = verdicts.group("", list(plan.drawn), dict(plan.strata))
     judged = sum(one.id in outcomes for one in plan.drawn)
-    everything = _part(plan, used, outcomes, dict(plan.strata))
-    low, high = _interval(plan, everything)
-    right, wrong, unsure = _counts(used, outcomes)
     return Precision(
         population=plan.population,
-        n=len(used),
-        right=right,
-        wrong=wrong,
-        unsure=unsure,
-        waiting=judged - len(used),
-        estimate=_estimate(plan, everything, low, high),
-        low=low,
-        high=high,
+        n=whole.n,
+        right=whole.right,
+        wrong=whole.wrong,
+        unsure=whole.unsure,
+        waiting=judged - whole.n,
+        estimate=whole.estimate,
+        low=whole.low,
+        high=whole.high,
         confidence=plan.confidence,
         method=method(plan),
         strata=tuple(
-            _group(plan, name, [one for one in used if one.stratum == name], outcomes, {name: size})
+            verdicts.group(name, [one for one in plan.drawn if one.stratum == name], {name: size})
             for name, size in plan.strata.items()
         ),
-        slices=_slices(plan, used, outcomes, slices or {}),
+        slices=_slices(verdicts, slices or {}),
     )
 
 
@@ -162,12 +164,11 @@ def still_needed(plan: Plan, outcomes: Outcomes, threshold: float) -> int:
     The end of the interval that has to pass the threshold is taken to come nearer to the estimate
     with sqrt(1 / n - 1 / N). Before ten verdicts the estimate leans on the plan's predictions.
     Never more than what is left of the plan, though that need not suffice. A `fixed` sample or a
-    lot has to be judged as a whole: stopping it early because of what it says would break its
-    interval, so there it is all that is left.
+    lot is decided early only where the rest cannot change it; else it takes all that is left.
     """
     found = precision(plan, outcomes)
     left = len(plan.drawn) - found.n
-    if left == 0 or (plan.size == "sequential" and decision(found, threshold) != "insufficient"):
+    if left == 0 or decision(found, threshold) != "insufficient":
         return 0
     if plan.size != "sequential":
         return left
@@ -188,28 +189,61 @@ def still_needed(plan: Plan, outcomes: Outcomes, threshold: float) -> int:
     return max(1, min(left, total - found.n))
 
 
-def _prefix(plan: Plan, outcomes: Outcomes) -> tuple[Drawn, ...]:
-    """What is judged without a gap, from the start of the order."""
-    gap = next((one.position for one in plan.drawn if one.id not in outcomes), len(plan.drawn))
-    return plan.drawn[:gap]
+@dataclass(frozen=True, slots=True)
+class _Verdicts:
+    """A plan with the verdicts on it."""
 
+    plan: Plan
+    outcomes: Outcomes
 
-def _counts(used: tuple[Drawn, ...] | list[Drawn], outcomes: Outcomes) -> tuple[int, int, int]:
-    values = [outcomes[one.id] for one in used]
-    return sum(v is True for v in values), sum(v is False for v in values), values.count(None)
+    @property
+    def gap(self) -> int:
+        """Position of the first unit without a verdict."""
+        drawn = self.plan.drawn
+        return next((o.position for o in drawn if o.id not in self.outcomes), len(drawn))
 
+    def used(self, drawn: list[Drawn]) -> list[Drawn]:
+        """What the interval is made from."""
+        if self.plan.size != "sequential":
+            return [one for one in drawn if one.id in self.outcomes]
+        gap = self.gap
+        return [one for one in drawn if one.position < gap]
 
-def _part(
-    plan: Plan, used: tuple[Drawn, ...] | list[Drawn], outcomes: Outcomes, sizes: dict[str, int]
-) -> _Part:
-    names = {name: place for place, name in enumerate(plan.strata)}
-    values = [outcomes[one.id] for one in used]
-    return _Part(
-        sizes_J=np.array([sizes.get(name, 0) for name in plan.strata], dtype=np.int64),
-        stratum_T=np.array([names[one.stratum] for one in used], dtype=np.int64),
-        low_T=np.array([v is True for v in values], dtype=np.int64),
-        high_T=np.array([v is not False for v in values], dtype=np.int64),
-    )
+    def group(self, name: str, drawn: list[Drawn], sizes: dict[str, int]) -> Group:
+        """Precision within a part of the frame.
+
+        Args:
+            name: of the part.
+            drawn: what was drawn from it.
+            sizes: units of the frame in it, by stratum; empty where that is not known.
+        """
+        used, gap = self.used(drawn), self.gap
+        values = [self.outcomes[one.id] for one in used]
+        right, wrong = (sum(v is told for v in values) for told in (True, False))
+        start = self.part([one for one in drawn if one.position < gap], sizes)
+        if sizes:
+            sampled = used if self.plan.size == "sequential" else drawn
+            low, high = _interval(self.plan, self.part(sampled, sizes))
+            estimate = _estimate(self.plan, start, low, high)
+        else:
+            low = high = math.nan
+            told = (start.low_T + start.high_T) / 2
+            estimate = float(told.mean()) if told.size else math.nan
+        unsure = len(used) - right - wrong
+        return Group(
+            name, sum(sizes.values()), len(used), right, wrong, unsure, estimate, low, high
+        )
+
+    def part(self, drawn: list[Drawn], sizes: dict[str, int]) -> _Part:
+        """What is not judged counts as what nobody can tell."""
+        names = {name: place for place, name in enumerate(self.plan.strata)}
+        values = [self.outcomes.get(one.id) for one in drawn]
+        return _Part(
+            sizes_J=np.array([sizes.get(name, 0) for name in names], dtype=np.int64),
+            stratum_T=np.array([names[one.stratum] for one in drawn], dtype=np.int64),
+            low_T=np.array([v is True for v in values], dtype=np.int64),
+            high_T=np.array([v is not False for v in values], dtype=np.int64),
+        )
 
 
 def _draws(plan: Plan, part: _Part) -> Draws:
@@ -297,39 +331,23 @@ def _ordered(draws: Draws, value_T: Floats) -> float:
     return float(terms.mean() / draws.sizes_J.sum())
 
 
-def _group(
-    plan: Plan, name: str, used: list[Drawn], outcomes: Outcomes, sizes: dict[str, int]
-) -> Group:
-    right, wrong, unsure = _counts(used, outcomes)
-    part = _part(plan, used, outcomes, sizes)
-    if sum(sizes.values()) == 0:
-        mean = (right + unsure / 2) / len(used) if used else math.nan
-        return Group(name, 0, len(used), right, wrong, unsure, mean, math.nan, math.nan)
-    low, high = _interval(plan, part)
-    estimate = _estimate(plan, part, low, high)
-    population = sum(sizes.values())
-    return Group(name, population, len(used), right, wrong, unsure, estimate, low, high)
-
-
 def _slices(
-    plan: Plan,
-    used: tuple[Drawn, ...],
-    outcomes: Outcomes,
-    extra: Mapping[str, Mapping[str, str]],
+    verdicts: _Verdicts, extra: Mapping[str, Mapping[str, str]]
 ) -> dict[str, tuple[Group, ...]]:
+    plan = verdicts.plan
     found: dict[str, tuple[Group, ...]] = {}
     for column, groups in plan.groups.items():
         found[column] = tuple(
-            _group(
-                plan, group, [o for o in used if o.slices[column] == group], outcomes, dict(sizes)
+            verdicts.group(
+                group, [one for one in plan.drawn if one.slices[column] == group], dict(sizes)
             )
             for group, sizes in groups.items()
         )
-    columns = {column for one in used for column in extra.get(one.id, {})}
+    columns = {column for one in plan.drawn for column in extra.get(one.id, {})}
     for column in sorted(columns - set(plan.groups)):
         by: dict[str, list[Drawn]] = {}
-        for one in used:
+        for one in plan.drawn:
             if column in extra.get(one.id, {}):
                 by.setdefault(extra[one.id][column], []).append(one)
-        found[column] = tuple(_group(plan, name, by[name], outcomes, {}) for name in sorted(by))
+        found[column] = tuple(verdicts.group(name, by[name], {}) for name in sorted(by))
     return found
