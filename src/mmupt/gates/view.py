@@ -22,7 +22,7 @@ def decision_view(decision: Decision, lang: str = "en") -> Group:
     title = say("title", lang, version=clean(subject.version), baseline=clean(subject.baseline))
     table = Table(title=Text(title), title_justify="left")
     for head in ("criterion", "figure", "bound", "verdict"):
-        table.add_column(say(f"head.{head}", lang))
+        table.add_column(say(f"head.{head}", lang), overflow="fold")
     for check in decision.checks:
         style = _STYLES[check.verdict]
         table.add_row(
