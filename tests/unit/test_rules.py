@@ -13,6 +13,8 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mmupt.audit.injection import MAX_TEXT, PATTERNS, suspicious
 from mmupt.audit.rule_facts import Facts, facts_of, picture_digest, world_of
@@ -213,7 +215,7 @@ def test_constant_answer_does_not_chain_numbers() -> None:
 def test_low_margin() -> None:
     facts = [
         vote("one ahead", *"33344", margin=0.2),
-        vote("two ahead", *"33334", margin=0.4 + 0.2),
+        vote("two ahead", *"3334", margin=0.5),
         vote("alone", "3", margin=1.0),
         vote("unknown", *"333"),
         vote("tie", *"3344", margin=0.0, pseudo_label=None),
@@ -262,6 +264,14 @@ def test_injections_and_what_is_none() -> None:
             assert name in suspicious(text), text
     for text in HARMLESS:
         assert suspicious(text) == (), text
+
+
+@given(st.data())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_matches_a_pattern_has_one_of_its_clues(data: st.DataObject) -> None:
+    pattern = PATTERNS[data.draw(st.sampled_from(sorted(PATTERNS)))]
+    text = data.draw(st.from_regex(pattern.found_by))
+    assert pattern.within(text)
 
 
 def test_injection_like_looks_at_the_question_and_at_replies() -> None:

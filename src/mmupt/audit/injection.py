@@ -29,15 +29,22 @@ class Pattern:
 
     Attributes:
         about: what it looks for, for docs/rules.md.
+        clues: without any of them in a text the search is spared, which most texts are.
         found_by: matched against normalised text.
     """
 
     about: str
+    clues: tuple[str, ...]
     found_by: re.Pattern[str]
 
+    def within(self, normal: str) -> bool:
+        """Whether a normalised text holds it."""
+        return any(clue in normal for clue in self.clues) and bool(self.found_by.search(normal))
 
-def _pattern(about: str, *ways: str) -> Pattern:
-    return Pattern(about, re.compile("|".join(f"(?:{way})" for way in ways), re.IGNORECASE))
+
+def _pattern(about: str, clues: str, *ways: str) -> Pattern:
+    found_by = re.compile("|".join(f"(?:{way})" for way in ways))
+    return Pattern(about, tuple(clues.split("|")), found_by)
 
 
 _EARLIER = r"(?:previous|prior|preceding|earlier|above|former|foregoing|your|all|any|these|the)"
@@ -49,6 +56,7 @@ _PEOPLE_JA = "(?:採点者|審査者|評価者|査読者|監査者|レビュア�
 PATTERNS: Mapping[str, Pattern] = {
     "override": _pattern(
         "earlier instructions are to be ignored",
+        "ignor|disregard|forget|override|bypass|follow|無視|忘れ|破棄|従わ|取り消",
         r"\b(?:ignor(?:e|ing)|disregard|forget|override|bypass|do not follow|don't follow)\b"
         rf"(?: [a-z]{{1,12}}){{0,3}}? {_EARLIER}(?: [a-z]{{1,12}}){{0,3}}? {_ORDERS}\b",
         r"(?:以前|前|上記|上|これまで|今まで|先|他|すべて|全て|全部)の[^。\n]{0,12}?"
@@ -57,6 +65,7 @@ PATTERNS: Mapping[str, Pattern] = {
     ),
     "system-prompt": _pattern(
         "the system prompt, or hidden instructions, are spoken of",
+        "prompt|message|instruction|プロンプト|指示",
         r"\b(?:system|developer|initial|internal) prompt\b",
         r"\byour (?:system|developer|initial|internal) (?:message|instructions?)\b",
         r"\b(?:hidden|secret) (?:prompt|instructions?)\b",
@@ -65,6 +74,7 @@ PATTERNS: Mapping[str, Pattern] = {
     ),
     "role": _pattern(
         "a model is given another role",
+        "you are now|pretend|act as if|from now on| mode|あなたは|今後は|これからは",
         r"\byou are now (?:a|an|no longer|dan)\b",
         r"\b(?:pretend|act as if)(?: that)? (?:you are|you're|to be)\b",
         r"\bfrom now on,? you\b",
@@ -74,9 +84,10 @@ PATTERNS: Mapping[str, Pattern] = {
     ),
     "marker": _pattern(
         "marks of a chat template, of roles or of tool calls",
+        '<|inst]|#|assistant|system|developer|"tool_call|"function_call|"arguments',
         r"<\|[^|<>\n]{1,40}\|>",
-        r"\[/?INST\]",
-        r"<</?SYS>>",
+        r"\[/?inst\]",
+        r"<</?sys>>",
         r"</?(?:system|assistant|developer|tool|tool_call|tool_response|function_calls?|invoke)>",
         r"<(?:start|end)_of_turn>",
         r"(?:^|\n) ?#{1,6} ?(?:system|assistant|instructions?) ?:? ?(?=\n|$)",
@@ -87,6 +98,9 @@ PATTERNS: Mapping[str, Pattern] = {
     ),
     "reviewer": _pattern(
         "a reviewer, or a grader, is told what to decide",
+        " as correct| as right| as accepted| as approved| as valid| as true|accept|approve|reviewer"
+        "|grader|annotator|labeler|labeller|evaluator|auditor|rater|正解|正しい|合格|承認|問題なし"
+        "|採点者|審査者|評価者|査読者|監査者|レビュ",
         r"\b(?:mark|grade|rate|score|label|accept|approve|judge|treat) (?:this|it|the|my|all)"
         r"(?: [a-z]{1,12}){0,3}? as (?:correct|right|accepted|approved|valid|true)\b",
         r"\b(?:accept|approve) (?:this|my) (?:answer|label|response|claim|form)\b",
@@ -100,6 +114,7 @@ PATTERNS: Mapping[str, Pattern] = {
     ),
     "secrecy": _pattern(
         "something is to be kept from people",
+        "tell|inform|alert|notify|reveal|mention|伝え|知らせ|教え|言わ|話さ",
         r"\b(?:do not|don't|never) (?:tell|inform|alert|notify|reveal|mention)"
         r"(?: [a-z]{1,12}){0,4}? (?:users?|humans?|reviewers?|operators?|anyone|annotators?)\b",
         r"(?:ユーザー|利用者|人間|担当者|レビュアー|誰)[^。\n]{0,12}?"
@@ -107,12 +122,14 @@ PATTERNS: Mapping[str, Pattern] = {
     ),
     "link": _pattern(
         "an address that could carry data away: a link with a query, a picture from the web",
+        "http|data:text",
         r"https?://[^\s?<>\"']{1,200}\?[^\s=<>\"']{1,64}=",
         r"!\[[^\]\n]{0,80}\]\( ?https?://",
         r"\bdata:text/html\b",
     ),
     "command": _pattern(
         "something to be run",
+        "<script|javascript:|curl |wget |rm -r|powershell",
         r"<script\b",
         r"\bjavascript:",
         r"\b(?:curl|wget) (?:-{1,2}[a-z-]{1,20} ){0,5}[\"']?https?://",
@@ -131,13 +148,13 @@ def suspicious(text: str) -> tuple[str, ...]:
             are folded (NFKC), zero-width characters removed.
     """
     normal = _normal(text)
-    return tuple(name for name, one in PATTERNS.items() if one.found_by.search(normal))
+    return tuple(name for name, one in PATTERNS.items() if one.within(normal))
 
 
 def _normal(text: str) -> str:
     if not text.isascii():
         text = _UNSEEN.sub("", unicodedata.normalize("NFKC", _ends(text)))
-    return _ends(_BLANK.sub(" ", _ends(text)))
+    return _ends(_BLANK.sub(" ", _ends(text)).lower())
 
 
 def _ends(text: str) -> str:

@@ -51,7 +51,10 @@ WORDS: Mapping[str, Meaning] = {
     "number": Meaning(_N, "the label as a number in `rules.unit`; missing: it is none"),
     "share": Meaning(_N, "share of the votes behind the label, 0 to 1"),
     "margin": Meaning(_N, "lead of the most frequent answer over the second, as a share of votes"),
-    "agreement": Meaning(_N, "share of the model's own training replies whose answer is the label"),
+    "agreement": Meaning(
+        _N,
+        "share of the model's own replies whose answer is the label; missing: not trained on",
+    ),
     "votes": Meaning(_N, "number of votes"),
     "classes": Meaning(_N, "number of distinct answers among the votes"),
     "abstained": Meaning(_N, "share of the votes without a readable answer"),
