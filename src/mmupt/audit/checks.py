@@ -26,7 +26,10 @@ MAX_TEXT: Final = 10_000
 """Longest answer, pseudo-label or comment, in characters."""
 
 MAX_JSON: Final = 1_000_000
-"""Longest plan or payload, in characters."""
+"""Longest payload, in characters."""
+
+MAX_PLAN: Final = 20_000_000
+"""Longest plan, in characters; it names every unit that is drawn."""
 
 MAX_SECONDS: Final = 86_400.0
 """Longest time for one verdict: a day."""
@@ -140,7 +143,7 @@ def new_audit(given: NewAudit) -> NewAudit:
     Raises:
         InputError: a value that cannot be used.
     """
-    _object(given.plan, "plan")
+    _object(given.plan, "plan", MAX_PLAN)
     return replace(
         given,
         name=name(given.name, "name"),
@@ -213,8 +216,8 @@ def _figure(value: object, what: str, most: float) -> float:
     return float(value)
 
 
-def _object(text: str, what: str) -> None:
-    _short(text, what, MAX_JSON)
+def _object(text: str, what: str, most: int = MAX_JSON) -> None:
+    _short(text, what, most)
     try:
         if isinstance(json.loads(text), dict):
             text.encode("utf-8")

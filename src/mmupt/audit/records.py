@@ -82,6 +82,23 @@ class Item(NewItem):
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """What lists and filters need of an item; 100,000 of them fit into memory.
+
+    Attributes:
+        position, unit, pseudo_label, share, stratum, slices, rules: of the item.
+    """
+
+    position: int
+    unit: str
+    pseudo_label: str
+    share: float
+    stratum: str
+    slices: Mapping[str, str]
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What one reviewer said of one pseudo-label. Verdicts are added, never changed.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from mmupt.audit.records import Audit, Item, NewAudit, NewItem, Verdict
+from mmupt.audit.records import Audit, Item, NewAudit, NewItem, Outline, Verdict
 from mmupt.database import now
 
 
@@ -88,10 +88,9 @@ def read_items(place: Place, unit: str | None = None) -> tuple[Item, ...]:
     """The items of an audit in their order, or the one with this unit."""
     found = place.run(
         "SELECT position, unit, sample_id, pseudo_label, share, stratum, probability, slices, "
-        "rules, payload, audit FROM mmupt_audit_items WHERE project = :project "
-        "AND audit = :audit AND (:every = 1 OR unit = :unit) ORDER BY position",
-        every=int(unit is None),
-        unit=unit or "",
+        "rules, payload, audit FROM mmupt_audit_items WHERE project = :project AND audit = :audit "
+        + ("ORDER BY position" if unit is None else "AND unit = :unit"),
+        **({} if unit is None else {"unit": unit}),
     )
     return tuple(
         replace(
@@ -102,6 +101,37 @@ def read_items(place: Place, unit: str | None = None) -> tuple[Item, ...]:
         )
         for row in found
     )
+
+
+def read_item(place: Place, position: int) -> Item | None:
+    """The item at a place in the order; None: there is none."""
+    unit = place.run(
+        "SELECT unit FROM mmupt_audit_items WHERE project = :project AND audit = :audit "
+        "AND position = :position",
+        position=position,
+    ).scalar_one_or_none()
+    return None if unit is None else read_items(place, unit)[0]
+
+
+def read_outline(place: Place) -> Iterator[Outline]:
+    """The items of an audit in their order, without what a page shows of them."""
+    known: dict[str, Any] = {}  # few groups and rules: each text is read and kept once
+    for row in place.run(
+        "SELECT position, unit, pseudo_label, share, stratum, slices, rules "
+        "FROM mmupt_audit_items WHERE project = :project AND audit = :audit ORDER BY position"
+    ):
+        for said in (row.slices, row.rules):
+            if said not in known:
+                known[said] = json.loads(said)
+        yield Outline(
+            position=row.position,
+            unit=row.unit,
+            pseudo_label=json.loads(row.pseudo_label),
+            share=row.share,
+            stratum=known.setdefault(f"={row.stratum}", row.stratum),
+            slices=known[row.slices],
+            rules=known.setdefault(f"#{row.rules}", tuple(known[row.rules])),
+        )
 
 
 def read_units(place: Place) -> tuple[str, ...]:
@@ -141,6 +171,25 @@ def read_verdicts(place: Place) -> tuple[Verdict, ...]:
         "FROM mmupt_audit_verdicts WHERE project = :project AND audit = :audit ORDER BY turn"
     )
     return tuple(Verdict(*row) for row in found)
+
+
+def read_verdicts_after(place: Place, turn: int) -> Iterator[tuple[int, Verdict]]:
+    """The verdicts after a turn, each with its own, in the order in which they were stored."""
+    found = place.run(
+        "SELECT turn, verdict_key, audit, unit, reviewer, kind, answer, comment, seconds, time "
+        "FROM mmupt_audit_verdicts WHERE project = :project AND audit = :audit AND turn > :turn "
+        "ORDER BY turn",
+        turn=turn,
+    )
+    return ((turn, Verdict(*verdict)) for turn, *verdict in found)
+
+
+def read_turn(place: Place) -> int:
+    """How many turns writers have taken in an audit; 0: none, or there is no such audit."""
+    found = place.run(
+        "SELECT turn FROM mmupt_audits WHERE project = :project AND name = :audit"
+    ).scalar_one_or_none()
+    return int(found or 0)
 
 
 def read_verdict(place: Place, key: str) -> Verdict:

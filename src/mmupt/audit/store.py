@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,9 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from mmupt.audit import checks, rows
-from mmupt.audit.records import Added, Audit, Item, NewAudit, NewItem, Verdict
+from mmupt.audit.records import Added, Audit, Item, NewAudit, NewItem, Outline, Verdict
 from mmupt.audit.rows import Place
+from mmupt.audit.seen import Seen, chosen
 from mmupt.audit.verdicts import STATES, State, judges, resolve, standing, wanted
 from mmupt.database import now as this_moment
 from mmupt.database import open_database, reading, writing
@@ -61,6 +62,7 @@ class AuditStore:
     def __init__(self, place: Path | str, project: str) -> None:
         self.project = checks.name(project, "project")
         self._engine = open_database(place, "mmupt.audit")
+        self._seen: dict[str, Seen] = {}
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -108,7 +110,15 @@ class AuditStore:
         return Added(added, len(given) - added)
 
     def claim(
-        self, audit: str, reviewer: str, *, reviewers: int, lease: float, now: str | None = None
+        self,
+        audit: str,
+        reviewer: str,
+        *,
+        reviewers: int,
+        lease: float,
+        now: str | None = None,
+        second: float = 0.0,
+        among: Collection[str] | None = None,
     ) -> Item | None:
         """The next item for a reviewer, who has it for a while; None: nothing is left for them.
 
@@ -122,6 +132,8 @@ class AuditStore:
             reviewers: how many judge each item.
             lease: seconds until a claim that led to no verdict is void.
             now: this moment, as ISO 8601.
+            second: share of the items, 0 to 1, that need one reviewer more.
+            among: units that are wanted, what the reviewer holds included; None: all.
 
         Raises:
             InputError: no such audit, or a name that cannot be used.
@@ -131,7 +143,12 @@ class AuditStore:
             place = self._place(connection, audit)
             self._turn(place, 1)
             rows.delete_claims(place, moment)
-            unit = _next(place, reviewer, reviewers, rows.read_claims(place, moment))
+            held = rows.read_claims(place, moment)
+            seen = self._read_on(place)
+            with seen.lock:
+                if not seen.units:
+                    seen.units = rows.read_units(place)
+                unit = _next(seen, audit, reviewer, reviewers, held, second, among)
             if unit is None:
                 return None
             rows.write_claim(place, unit, reviewer, moment + lease)
@@ -172,6 +189,21 @@ class AuditStore:
             self._audit(connection, name)
             return rows.read_verdicts(self._place(connection, name))
 
+    def item(self, name: str, position: int) -> Item | None:
+        """The item at a place in the order of an audit; None: there is none."""
+        with reading(self._engine) as connection:
+            return rows.read_item(self._place(connection, name), position)
+
+    def outline(self, name: str) -> tuple[Outline, ...]:
+        """The items of an audit in their order, without what a page shows of them."""
+        with reading(self._engine) as connection:
+            return tuple(rows.read_outline(self._place(connection, name)))
+
+    def seen(self, name: str) -> Seen:
+        """The verdicts on an audit up to now, kept between calls; hold its lock to read it."""
+        with reading(self._engine) as connection:
+            return self._read_on(self._place(connection, name))
+
     def progress(self, name: str, *, reviewers: int = 1, now: str | None = None) -> Progress:
         """How far an audit is, where `reviewers` judge each item."""
         with reading(self._engine) as connection:
@@ -205,6 +237,14 @@ class AuditStore:
         if found is None:
             raise InputError(_no_audit(self.project, name, audits))
         return found
+
+    def _read_on(self, place: Place) -> Seen:
+        seen = self._seen.setdefault(place.audit, Seen())
+        with seen.lock:
+            if rows.read_turn(place) < seen.turn:
+                seen.forget()
+            seen.take(rows.read_verdicts_after(place, seen.turn))
+        return seen
 
     def _turn(self, place: Place, steps: int) -> int:
         last = rows.take_turns(place, steps)
@@ -246,16 +286,21 @@ def _said(verdict: Verdict) -> tuple[str | None, ...]:
     )
 
 
-def _next(place: Place, reviewer: str, reviewers: int, held: Mapping[str, set[str]]) -> str | None:
-    said = standing(rows.read_verdicts(place))
-    todo = [unit for unit in rows.read_units(place) if reviewer not in said.get(unit, {})]
-    mine = [unit for unit in todo if reviewer in held.get(unit, ())]
-    for unit in mine or todo:
-        by = said.get(unit, {})
+def _next(
+    seen: Seen, audit: str, reviewer: str, reviewers: int, held: Mapping[str, set[str]],
+    second: float, among: Collection[str] | None,
+) -> str | None:  # fmt: skip
+    def wants(unit: str) -> bool:
+        by = seen.of(unit)
+        if reviewer in by or (among is not None and unit not in among):
+            return False
         others = {who for who, one in by.items() if judges(one)} | held.get(unit, set())
-        if len(others - {reviewer}) < wanted(by, reviewers):
-            return unit
-    return None
+        asked = reviewers + chosen(audit, unit, second)
+        return len(others - {reviewer}) < wanted(by, asked)
+
+    mine = {unit for unit, who in held.items() if reviewer in who}
+    own = (unit for unit in seen.units if unit in mine) if mine else ()
+    return next(filter(wants, own), None) or next(filter(wants, seen.units), None)
 
 
 def _seconds(now: str | None) -> float:

@@ -1,0 +1,73 @@
+"""What one process knows of an audit's verdicts, so that it need not read all of them again.
+
+Verdicts are only added, and their turns only rise: whoever has read up to a turn reads on from
+there, and knows the same as one who has read everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from threading import Lock
+
+from mmupt.audit.records import Verdict
+
+
+@dataclass
+class Seen:
+    """The verdicts of one audit up to a turn.
+
+    Attributes:
+        turn: of the last verdict that was read; 0: none was.
+        units: all units in the order in which people judge; they never change.
+        by_unit: the standing verdict of each reviewer, by unit, as `verdicts.standing`.
+        history: by reviewer, the units with a standing verdict of theirs; the last one judged last.
+        lock: to be held while it is read or changed.
+    """
+
+    turn: int = 0
+    units: tuple[str, ...] = ()
+    by_unit: dict[str, dict[str, Verdict]] = field(default_factory=dict)
+    history: dict[str, dict[str, None]] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+    _stacks: dict[tuple[str, str], list[Verdict]] = field(default_factory=dict)
+
+    def take(self, verdicts: Iterable[tuple[int, Verdict]]) -> None:
+        """Take in the verdicts that follow, each with its turn, in their order."""
+        for turn, verdict in verdicts:
+            self.turn = turn
+            unit, who = verdict.unit, verdict.reviewer
+            stack = self._stacks.setdefault((unit, who), [])
+            if verdict.kind != "undo":
+                stack.append(verdict)
+            elif stack:
+                stack.pop()
+            judged = self.history.setdefault(who, {})
+            judged.pop(unit, None)
+            if stack:
+                self.by_unit.setdefault(unit, {})[who] = stack[-1]
+                judged[unit] = None
+            else:
+                self.by_unit.get(unit, {}).pop(who, None)
+
+    def forget(self) -> None:
+        """Start anew, such as after the database went back to an older copy."""
+        self.turn = 0
+        for known in (self.by_unit, self.history, self._stacks):
+            known.clear()
+
+    def of(self, unit: str) -> Mapping[str, Verdict]:
+        """The standing verdicts on a unit, by reviewer."""
+        return self.by_unit.get(unit, {})
+
+
+def chosen(audit: str, unit: str, share: float) -> bool:
+    """Whether a unit is among the share of units that one more reviewer judges.
+
+    It depends on the names alone: all processes choose the same, whoever judges when.
+    """
+    if share <= 0.0:
+        return False
+    mark = sha256(f"{audit}\n{unit}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(mark[:8]) < share * 2**64
