@@ -60,17 +60,22 @@ def export(
 ) -> None:
     """Write an audit for review elsewhere, with the labeling configuration beside it."""
     from mmupt.audit.exchange import export_tasks, export_verdicts, label_config, write_tasks
+    from mmupt.errors import InputError
     from mmupt.runs import write_atomic
 
     _, _, store, name = _opened(folder, audit)
-    if verdicts:
-        count = write_tasks(export_verdicts(store, name), out)
-        written = [str(out)]
-    else:
-        count = write_tasks(export_tasks(store, name, blind=blind), out)
-        interface = out.with_suffix(".xml")
-        write_atomic(interface, label_config(blind=blind))
-        written = [str(out), str(interface)]
+    rows = list(
+        export_verdicts(store, name) if verdicts else export_tasks(store, name, blind=blind)
+    )
+    written = [str(out)]
+    try:
+        count = write_tasks(rows, out)
+        if not verdicts:
+            interface = out.with_suffix(".xml")
+            write_atomic(interface, label_config(blind=blind, images=_most_images(rows)))
+            written.append(str(interface))
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror})") from error
     if as_json:
         common.print_json({"audit": name, "rows": count, "files": written})
     else:
@@ -183,8 +188,14 @@ def rules(folder: ProjectArgument, audit: RoundOption = None, as_json: JsonOptio
     """What the error-detection rules found in a round, with the ids."""
     import json
 
+    from mmupt.errors import RunFolderError
+
     project, _, _, name = _opened(folder, audit)
-    found = json.loads(project.rules(name).read_text(encoding="utf-8"))
+    path = project.rules(name)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: cannot be read; restore it from a backup") from error
     if as_json:
         common.print_json({"audit": name, **found})
         return
@@ -241,6 +252,12 @@ LEASE = 600.0
 
 SHOWN = 5
 """Ids of a rule that are shown; all of them are in the JSON."""
+
+
+def _most_images(tasks: list[dict[str, Any]]) -> int:
+    """As `label_config` counts them: 0 or 1 where all tasks have so many."""
+    counts = {len(task["data"]["images"]) for task in tasks}
+    return counts.pop() if len(counts) == 1 else max([2, *counts])
 
 
 def _opened(folder: Path, audit: str | None) -> tuple[Project, Config, AuditStore, str]:

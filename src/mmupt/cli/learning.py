@@ -94,7 +94,8 @@ def run(
     folder_given = config_file.is_dir()
     file = config_file / "config.yaml" if folder_given else config_file
     config = load_config(file, settings or [])
-    target = out or (config_file if folder_given and not config.out else config.out)
+    its_own = folder_given and ((config_file / "project.db").exists() or not config.out)
+    target = out or (config_file if its_own else config.out)
     if target is None:
         raise ConfigError(f"{file}: no out in it; add `out: FOLDER` or pass --out")
     for key, value in (

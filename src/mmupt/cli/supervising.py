@@ -148,9 +148,17 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Let a version serve that has passed its gate, wholly or for a share of the requests."""
+    from mmupt.errors import RefusedError
     from mmupt.pipeline.project import find_project
+    from mmupt.registry.moves import checked_rollout
 
     registry = find_project(folder).registry()
+    checked_rollout(rollout)
+    faults = registry.verify(version)
+    if faults:
+        raise RefusedError(
+            f"{version} is not as it was registered: {faults[0]}; see `mmupt verify {folder}`"
+        )
     _moved(registry.promote(version, rollout, by=_who(by), reason=reason), as_json)
 
 

@@ -42,7 +42,7 @@ def write_anchors(project: Project, config: Config, out: Path, *, accepted: bool
                     "problem": one.problem,
                     "answer": answers[one.sample_id],
                 }
-                rows.append(row | dict(one.meta))
+                rows.append({**one.meta, **row})
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     write_atomic(out, "".join(lines))
     return len(rows)

@@ -32,6 +32,7 @@ class Standing:
         needed: about how many more verdicts the gate needs; 0: it can decide.
         judged: pseudo-labels with a settled verdict.
         last: time of the last verdict; empty: none yet.
+        subject: digest of the version that was trained on these labels.
         agreement: of the reviewers, where some labels have several.
         calibration: how likely each vote share is right; None before enough verdicts.
         lot: what is certain of the lot, for `audit.size: lot`.
@@ -42,6 +43,7 @@ class Standing:
     needed: int
     judged: int
     last: str
+    subject: str
     agreement: Agreement
     calibration: Calibration | None
     lot: Literal["accept", "reject", "open"] | None
@@ -122,6 +124,7 @@ def standing_of(store: AuditStore, name: str, config: Config) -> Standing | None
         needed=0 if lot == "reject" else needed,
         judged=len(settled),
         last=max((verdict.time for verdict in verdicts), default=""),
+        subject=audit.subject,
         agreement=krippendorff(ratings(verdicts)),
         calibration=(
             calibrate(plan, settled, {item.unit: item.share for item in items})

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from mmupt.pipeline.project import Project
 from mmupt.pipeline.rounds import Round, plan_rounds, read_rounds
 from mmupt.pipeline.ruling import blind_labels, confirmed_answers, look
 from mmupt.pipeline.stages import Stages
+from mmupt.pipeline.status import StateName
 from mmupt.pipeline.steps import Outputs, Steps
 from mmupt.pipeline.taken import RoundData, round_data, take
 from mmupt.registry.store import Registry
@@ -46,10 +47,6 @@ from mmupt.types import Sample
 
 Reviewer = Callable[[AuditStore, str, Config], None]
 """Judges an audit by itself, as the demo does, which knows the answers."""
-
-StateName = Literal[
-    "done", "awaiting-audit", "refused", "insufficient", "passed", "introducing", "stopped"
-]
 
 NO_TRAINING = ("train.rounds", "train.micro_batch_size", "train.micro_batch_tokens")
 """Settings that change time and memory, not what a round gives."""
@@ -256,7 +253,7 @@ class Machine:
         def work() -> Outputs:
             folder.mkdir(exist_ok=True)
             found = run_pilot(self.stages, rows, None, self.lang, after=after, within=folder)
-            return {"verdict": found["verdict"], "reasons": found.get("reasons", [])}
+            return {key: found[key] for key in ("verdict", "reasons", "tokens")}
 
         outputs = self.steps.do(
             "pilot", inputs, work, discard=lambda: shutil.rmtree(folder, ignore_errors=True),
@@ -312,7 +309,7 @@ class Machine:
                 self.project.root / "audits" / f"{stage}.taken.json", self.store, rounds, config
             )
         )
-        data = round_data(taken, this, rounds, self._questions)
+        data = round_data(taken, this, rounds, self._questions, config)
         own = self._told(lambda: self._data_digest(this))
         checked = self.material.audited
         inputs = {

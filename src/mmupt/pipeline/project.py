@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
-from mmupt.config import Config
+from mmupt.config import Config, dump_config
 from mmupt.errors import RunFolderError
 from mmupt.runs import RunFolder, write_atomic
 
@@ -78,6 +78,14 @@ class Project:
         except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
             first = str(error).strip().splitlines()[0]
             raise RunFolderError(f"{path}: cannot be read ({first})") from error
+
+    def keep(self, config: Config) -> None:
+        """Write a run's configuration down for the other verbs; what a person wrote stays."""
+        path = self.run.config
+        head, _, body = path.read_text(encoding="utf-8").partition("\n")
+        text = dump_config(config)
+        if head.startswith("# written by `mmupt") and body != text:
+            write_atomic(path, f"{head}\n{text}")
 
     def registry(self) -> Registry:
         from mmupt.registry.store import Registry

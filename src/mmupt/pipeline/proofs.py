@@ -76,7 +76,7 @@ def audit(subject: Subject, standing: Standing) -> Evidence:
     if standing.lot is not None and standing.lot != "open":
         figures["lot"] = {"accepted": standing.lot == "accept"}
     return Evidence(
-        kind="audit", version_digest=subject.digest, baseline_digest=None,
+        kind="audit", version_digest=standing.subject, baseline_digest=None,
         data_digest=subject.data["round"], made=standing.last or now(), figures=figures,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmupt.config import Config, load_config
 from mmupt.database import now
-from mmupt.errors import InputError, RunFolderError
+from mmupt.errors import ConfigError, InputError, RunFolderError
 
 _FILE = re.compile(r"round-([1-9][0-9]{0,5})\.json")
 
@@ -50,6 +50,11 @@ class Round:
         """
         return load_config(None, self.settings, config) if self.settings else config
 
+    def source(self, config: Config) -> str:
+        """What its questions are told apart by; the project's own file may also be added."""
+        own = config.data.unlabelled
+        return self.data or (str(own.resolve()) if own else "")
+
     def path(self, config: Config) -> Path:
         """Its data file.
 
@@ -82,6 +87,8 @@ def read_rounds(folder: Path) -> list[Round]:
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
             found = Round(**{**tree, "settings": tuple(tree["settings"])})
+            if found.number != int(match[1]):
+                raise ValueError(f"number {str(found.number)[:20]}")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunFolderError(
                 f"{path}: is no round ({error}); restore it or remove it"
@@ -98,8 +105,24 @@ def plan_rounds(folder: Path, config: Config) -> list[Round]:
     return rounds
 
 
+SECTIONS = ("consensus", "train", "guard")
+"""What a round may have of its own; anything else holds for the whole project."""
+
+
 def add_round(folder: Path, data: Path, settings: Sequence[str] = ()) -> Round:
-    """Put a round behind the others."""
+    """Put a round behind the others.
+
+    Raises:
+        ConfigError: a setting that is not a round's own.
+        InputError: a data file that cannot be read.
+    """
+    for setting in settings:
+        key = setting.partition("=")[0].strip()
+        if key.partition(".")[0] not in SECTIONS or key == "train.rounds":
+            raise ConfigError(
+                f"--set {setting}: {key} holds for the whole project; a round has its own "
+                f"{', '.join(SECTIONS)}, such as train.max_steps=40"
+            )
     sha256 = file_sha256(data)
     return _write(
         folder,

@@ -234,11 +234,7 @@ class Stages:
             outcome = work(policy)
             labels += outcome.anchors if outcome is not None else 0
             card = model_card(stage, config, labels, how, outcome)
-            if self.processes.main:
-                save_policy(policy, self.folder.checkpoint(stage), card)
-            adapters.merge(policy.model)  # as it is saved, and as the next stage would load it
-            self._policy = replace(policy, path=self.folder.checkpoint(stage))
-            self._stage = stage
+            # First said, then there: killed in between, it is said again, and no label is lost.
             self.log.emit(
                 "stage_finished",
                 stage=stage,
@@ -246,6 +242,11 @@ class Stages:
                 seconds=time.perf_counter() - started,
                 **({} if outcome is None else asdict(outcome)),
             )
+            if self.processes.main:
+                save_policy(policy, self.folder.checkpoint(stage), card)
+            adapters.merge(policy.model)  # as it is saved, and as the next stage would load it
+            self._policy = replace(policy, path=self.folder.checkpoint(stage))
+            self._stage = stage
             self.processes.wait()
         if self.processes.main:
             shutil.rmtree(self.folder.state(stage), ignore_errors=True)

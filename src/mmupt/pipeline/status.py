@@ -6,7 +6,7 @@ import fcntl
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from mmupt.config import Config
 from mmupt.events import read_events
@@ -15,6 +15,11 @@ from mmupt.pipeline.project import Project
 from mmupt.pipeline.rounds import Round, read_rounds
 from mmupt.pipeline.steps import Record, read_record
 from mmupt.registry.moves import State
+
+StateName = Literal[
+    "done", "awaiting-audit", "refused", "insufficient", "passed", "introducing", "stopped"
+]
+"""Where a run may halt."""
 
 ROUND_STEPS = ("train", "evaluate", "audit", "gate", "promote")
 
@@ -37,7 +42,9 @@ def project_status(project: Project) -> dict[str, Any]:
     elif any(one["state"] == "interrupted" for one in steps):
         state = "interrupted"
     else:
-        state = str(halt.get("state", "interrupted"))
+        state = str(halt.get("state"))
+        if state not in get_args(StateName):
+            state = "interrupted"
     store = project.audits(config)
     audits = {
         audit.name: audit_figures(standing)
@@ -113,10 +120,10 @@ def in_use(root: Path) -> bool:
     try:
         with (root / ".lock").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # no run yet, or a reader who may not open it
+        return False
     return False
 
 

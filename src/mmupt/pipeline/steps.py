@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mmupt.database import now
 from mmupt.errors import RefusedError, RunFolderError
-from mmupt.events import EventLog
+from mmupt.events import EventLog, jsonable
 from mmupt.ledger.energy import EnergyMeter
 from mmupt.pipeline.digests import digest
 from mmupt.processes import ALONE, Processes
@@ -93,6 +93,7 @@ class Steps:
             RefusedError: it is finished, but was made of something else.
         """
         known = self.processes.told(lambda: self.record(step))
+        inputs = _plain(inputs)
         identity = digest([step, inputs, __version__])
         if known is not None and known.state == "finished":
             if known.inputs == inputs:  # whichever version made it, it is what it was
@@ -144,19 +145,39 @@ def read_record(folder: Path, step: str) -> Record | None:
     """
     path = path_of(folder, step)
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        return _checked(Record(**json.loads(path.read_text(encoding="utf-8"))), step)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunFolderError(
             f"{path}: is no record of a stage ({error}); restore it from a backup, or remove it to "
             "do that stage again"
         ) from error
 
 
+def _checked(record: Record, step: str) -> Record:
+    """Raises ValueError: not what `Steps` wrote for this step."""
+    texts = (record.step, record.identity, record.code, record.started, record.finished)
+    if not all(isinstance(text, str) for text in texts) or record.step != step:
+        raise ValueError(f"it is about {str(record.step)[:80]!r}")
+    if record.state not in get_args(State):
+        raise ValueError(f"state {str(record.state)[:40]!r}")
+    if not (isinstance(record.inputs, dict) and isinstance(record.outputs, dict)):
+        raise ValueError("inputs and outputs are no tables")
+    if isinstance(record.seconds, bool) or not isinstance(record.seconds, int | float):
+        raise ValueError(f"seconds {str(record.seconds)[:40]!r}")
+    return record
+
+
+def _plain(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """As a record gives them back: lists for tuples, null for what JSON has no word for."""
+    found: dict[str, Any] = json.loads(json.dumps(jsonable(inputs)))
+    return found
+
+
 def _difference(known: Record, inputs: Mapping[str, Any]) -> str:
     """What a step was made of and is not any more, in words."""
-    was, now_ = json.loads(json.dumps(known.inputs)), json.loads(json.dumps(inputs))
+    was, now_ = known.inputs, inputs
     changed = [key for key in {**was, **now_} if was.get(key) != now_.get(key)]
     if not changed:
         return f"was begun by mmupt {known.code}, this is {__version__}"

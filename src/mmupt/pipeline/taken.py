@@ -13,6 +13,7 @@ from typing import Any
 
 from mmupt.audit.store import AuditStore
 from mmupt.config import Config
+from mmupt.errors import RunFolderError
 from mmupt.pipeline.auditing import learned
 from mmupt.pipeline.rounds import Round
 from mmupt.runs import write_json
@@ -54,14 +55,14 @@ def take(path: Path, store: AuditStore, rounds: Sequence[Round], config: Config)
     checkpoint; without it both choose.
     """
     if path.exists():
-        return _read(json.loads(path.read_text(encoding="utf-8")))
+        return _read(path)
     this = rounds[-1]
     bad: set[str] = set()
     anchors: list[tuple[int, str, str]] = []
     audited: list[tuple[int, str, str]] = []
     for former in rounds[:-1]:
         found = learned(store, former.stage, config)
-        if former.data == this.data:
+        if former.source(config) == this.source(config):
             bad |= found.quarantined
         corrected = [(former.number, *pair) for pair in sorted(found.corrected.items())]
         (anchors if config.train.anchor_fraction else audited).extend(corrected)
@@ -71,7 +72,9 @@ def take(path: Path, store: AuditStore, rounds: Sequence[Round], config: Config)
     return taken
 
 
-def round_data(taken: Taken, this: Round, rounds: Sequence[Round], read: Read) -> RoundData:
+def round_data(
+    taken: Taken, this: Round, rounds: Sequence[Round], read: Read, config: Config
+) -> RoundData:
     """The rows of a round: rejected ones left out, and none of those that choose checkpoints."""
     needed = {number for number, *_ in (*taken.anchors, *taken.audited)}
     questions = {
@@ -81,7 +84,7 @@ def round_data(taken: Taken, this: Round, rounds: Sequence[Round], read: Read) -
         for sample in read(one)
     }
     anchors, audited = (_rows(part, questions) for part in (taken.anchors, taken.audited))
-    same = {one.number for one in rounds if one.data == this.data}
+    same = {one.number for one in rounds if one.source(config) == this.source(config)}
     aside = {id_ for number, id_, _ in taken.audited if number in same}
     samples = without(read(this), {*taken.quarantined, *aside})
     return RoundData(samples, anchors, audited)
@@ -99,9 +102,16 @@ def _rows(
     return list(rows.values())
 
 
-def _read(tree: Mapping[str, Any]) -> Taken:
-    return Taken(
-        tuple(tree["quarantined"]),
-        tuple((int(n), str(i), str(a)) for n, i, a in tree["anchors"]),
-        tuple((int(n), str(i), str(a)) for n, i, a in tree["audited"]),
-    )
+def _read(path: Path) -> Taken:
+    try:
+        tree: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Taken(
+            tuple(str(i) for i in tree["quarantined"]),
+            tuple((int(n), str(i), str(a)) for n, i, a in tree["anchors"]),
+            tuple((int(n), str(i), str(a)) for n, i, a in tree["audited"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunFolderError(
+            f"{path}: does not say what the round takes from audits ({error}); restore it from a "
+            "backup"
+        ) from error
