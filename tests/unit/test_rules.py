@@ -78,6 +78,8 @@ def test_unparseable() -> None:
     # what the vote itself saw counts, where it is recorded
     recorded = vote("r", "a", "b", "c", classes=(0, None, None))
     assert found("unparseable", [recorded]).ids == ("r",)
+    short = vote("r", "a", "b", "c", classes=(None,))  # of other votes than these
+    assert found("unparseable", [short]).ids == ()
 
 
 def test_no_label() -> None:
@@ -128,10 +130,11 @@ def test_bounds_are_as_written_and_may_be_open() -> None:
     [
         ("mm", ["12 mm", "1.2cm", "2√3 cm", "12 ミリ", "0.5 m"], ["12", "12 kg", "12%"], ["long"]),
         ("%", ["30%", "30 percent", "三割", "３０％", r"30\%"], ["30", "0.3", "12個"], ["most"]),
-        ("個", ["12個", "１２個", "二十個"], ["12", "30%", "12 mm"], ["沢山"]),
+        ("個", ["12個", "１２個", "二十個"], ["12", "30%", "12 mm", "2024年"], ["沢山"]),
         ("円", ["1200円", "¥1,200", "3万円"], ["1200", "$12"], ["無料"]),
         ("$", ["$12", "12 USD"], ["12", "1200円"], ["free"]),
         ("bar", ["1.5 bar", "1.5bar", "1.5 bar."], ["1.5", "1.5 MPa"], ["low", "bar"]),
+        ("Rp", ["Rp 5000", "5000 Rp"], ["5000", "$50"], ["Rp", "free"]),
         ("MPa", ["1.5 MPa", "1500 kPa"], ["1.5", "1.5 m"], ["1.5 bar"]),
     ],
 )
@@ -147,11 +150,11 @@ def test_unit_missing(unit: str, carry: list[str], lack: list[str], unread: list
     ("label", "unit", "value"),
     [
         ("1.2 cm", "mm", Fraction(12)), ("12", "mm", Fraction(12)), ("12 mm", None, Fraction(3, 250)),
-        ("212°F", "℃", Fraction(100)), ("三割", "%", Fraction(30)), ("30", "%", Fraction(30)),
+        ("212°F", "℃", Fraction(100)), ("100 ℃", "°F", Fraction(212)), ("5 m bar", "bar", None), ("三割", "%", Fraction(30)), ("30", "%", Fraction(30)),
         ("3万円", "円", Fraction(30_000)), ("1.5bar", "bar", Fraction(3, 2)), ("¥5", "¥", Fraction(5)),
     ],
 )  # fmt: skip
-def test_numbers_are_read_in_the_unit(label: str, unit: str | None, value: Fraction) -> None:
+def test_numbers_are_read_in_the_unit(label: str, unit: str | None, value: Fraction | None) -> None:
     measured = reader_of(unit)(label)
     assert measured is not None
     assert measured.value == value
@@ -172,6 +175,10 @@ def test_contradicts_confirmed() -> None:
     }  # fmt: skip
     hit = found("contradicts-confirmed", facts, confirmed=confirmed)
     assert (hit.ids, hit.of) == (("wrong", "copy"), 4)
+    # people who said two things of one picture are contradicted by any label
+    twice = [vote("a", "3", image_digest="d1")]
+    both: dict[str | tuple[str, str], str] = {"a": "3", ("d1", "How many?"): "4"}
+    assert found("contradicts-confirmed", twice, confirmed=both).ids == ("a",)
     near = found("contradicts-confirmed", facts, confirmed=confirmed, rtol=0.2)
     assert near.ids == ()  # 0.6 - 0.5 <= 0.2 * 0.6, and 8 - 7 <= 0.2 * 8
     assert found("contradicts-confirmed", facts).of == 0
@@ -205,6 +212,13 @@ def test_constant_answer_among_questions_of_the_same_words() -> None:
     yes = [vote(f"y{n}", "yes", problem="Is it closed?") for n in range(20)]
     hit = found("constant-answer", [*colours, *yes])
     assert (hit.ids, hit.of) == (tuple(f"y{n}" for n in range(20)), 80)
+
+
+def test_a_constant_answer_over_all_counts_also_where_the_same_words_get_others() -> None:
+    mixed = [vote(f"m{n}", "yes" if n < 10 else "no", problem="Is it closed?") for n in range(20)]
+    others = [vote(f"o{n}", "yes", problem=f"Question {n}") for n in range(80)]
+    hit = found("constant-answer", [*mixed, *others])  # 90 of 100
+    assert hit.ids == tuple(one.sample_id for one in (*mixed[:10], *others))
 
 
 def test_constant_answer_does_not_chain_numbers() -> None:

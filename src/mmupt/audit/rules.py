@@ -296,7 +296,5 @@ def _same(one: str, other: str, seen: Round) -> bool:
 
 
 def _exact(limit: float, value: Fraction) -> Fraction:
-    """0.1 as it was written, not as the nearest binary number; an open end beyond the value."""
-    if math.isinf(limit):
-        return value + (1 if limit > 0 else -1)
-    return Fraction(str(limit))
+    """0.1 as it was written, not as the nearest binary number; an open end meets every value."""
+    return value if math.isinf(limit) else Fraction(str(limit))
