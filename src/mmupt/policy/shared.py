@@ -21,6 +21,7 @@ from mmupt.policy.attention import Block, SharedPrompt, shared_attention
 from mmupt.policy.cache import own_cache, prompt_cache
 from mmupt.policy.inputs import PromptBatch
 from mmupt.policy.model import Policy
+from mmupt.policy.vision import seen_once
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def has_rope_deltas(policy: Policy) -> bool:
 
 
 def prefill(policy: Policy, batch: PromptBatch, gradient_checkpointing: bool = False) -> Prefix:
-    """Run the prompts once. With gradients on, the prefix carries the graph."""
+    """Run the prompts once, and equal pictures once. With gradients on, it carries the graph."""
     inner, mask = policy.model.model, batch.attention_mask
     multimodal_rope = has_rope_deltas(policy)
     arguments: dict[str, Any] = dict(batch.features)
@@ -79,7 +80,10 @@ def prefill(policy: Policy, batch: PromptBatch, gradient_checkpointing: bool = F
     if not (multimodal_rope and "image_grid_thw" in arguments):
         arguments["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = prompt_cache(policy.model.config.get_text_config().num_hidden_layers)
-    with _recomputing(policy.model, gradient_checkpointing, nullcontext):
+    with (
+        _recomputing(policy.model, gradient_checkpointing, nullcontext),
+        seen_once(policy.model),
+    ):
         output = inner(**arguments, past_key_values=cache, use_cache=True)
     next_B = mask.sum(-1)
     if multimodal_rope and inner.rope_deltas is not None:
