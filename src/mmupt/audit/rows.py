@@ -86,12 +86,19 @@ def read_audits(connection: Connection, project: str) -> tuple[Audit, ...]:
 
 def read_items(place: Place, unit: str | None = None) -> tuple[Item, ...]:
     """The items of an audit in their order, or the one with this unit."""
-    found = place.run(
-        "SELECT position, unit, sample_id, pseudo_label, share, stratum, probability, slices, "
-        "rules, payload, audit FROM mmupt_audit_items WHERE project = :project AND audit = :audit "
-        + ("ORDER BY position" if unit is None else "AND unit = :unit"),
-        **({} if unit is None else {"unit": unit}),
-    )
+    if unit is None:
+        found = place.run(
+            "SELECT position, unit, sample_id, pseudo_label, share, stratum, probability, slices, "
+            "rules, payload, audit FROM mmupt_audit_items WHERE project = :project "
+            "AND audit = :audit ORDER BY position"
+        )
+    else:
+        found = place.run(
+            "SELECT position, unit, sample_id, pseudo_label, share, stratum, probability, slices, "
+            "rules, payload, audit FROM mmupt_audit_items WHERE project = :project "
+            "AND audit = :audit AND unit = :unit",
+            unit=unit,
+        )
     return tuple(
         replace(
             Item(*row),

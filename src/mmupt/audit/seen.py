@@ -12,6 +12,7 @@ from hashlib import sha256
 from threading import Lock
 
 from mmupt.audit.records import Verdict
+from mmupt.audit.verdicts import judges
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Seen:
         units: all units in the order in which people judge; they never change.
         by_unit: the standing verdict of each reviewer, by unit, as `verdicts.standing`.
         history: by reviewer, the units with a standing verdict of theirs; the last one judged last.
+        judged: units that somebody has judged; a skip does not judge.
         lock: to be held while it is read or changed.
     """
 
@@ -30,6 +32,7 @@ class Seen:
     units: tuple[str, ...] = ()
     by_unit: dict[str, dict[str, Verdict]] = field(default_factory=dict)
     history: dict[str, dict[str, None]] = field(default_factory=dict)
+    judged: int = 0
     lock: Lock = field(default_factory=Lock)
     _stacks: dict[tuple[str, str], list[Verdict]] = field(default_factory=dict)
 
@@ -38,6 +41,7 @@ class Seen:
         for turn, verdict in verdicts:
             self.turn = turn
             unit, who = verdict.unit, verdict.reviewer
+            before = any(map(judges, self.of(unit).values()))
             stack = self._stacks.setdefault((unit, who), [])
             if verdict.kind != "undo":
                 stack.append(verdict)
@@ -50,10 +54,11 @@ class Seen:
                 judged[unit] = None
             else:
                 self.by_unit.get(unit, {}).pop(who, None)
+            self.judged += any(map(judges, self.of(unit).values())) - before
 
     def forget(self) -> None:
         """Start anew, such as after the database went back to an older copy."""
-        self.turn = 0
+        self.turn = self.judged = 0
         for known in (self.by_unit, self.history, self._stacks):
             known.clear()
 
