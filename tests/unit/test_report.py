@@ -406,7 +406,10 @@ def test_every_text_is_used_and_every_used_text_is_there() -> None:
     used = set(re.findall(r"texts\[\"(\w+)\"\]", code)) | set(re.findall(r"\bt\.(\w+)", code))
     assert used <= set(words("en"))
     # These are looked up by a key that is put together.
-    built = "(stage|column|series|case|gain|figure|labels|outcome|no|accuracy|signals|loss)_"
+    built = (
+        "(stage|column|series|case|gain|figure|labels|outcome|no|accuracy|signals|loss|head_gain|"
+        "project|step|state|gate|move|part|kind|ledger|change|compare|status|versions)_"
+    )
     unused = {key for key in words("en") if f'"{key}"' not in code and f"t.{key}" not in code}
     assert all(re.match(built, key) for key in unused), unused
 
@@ -648,10 +651,11 @@ def _html(run: RunRecord, lang: str = "en") -> str:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_a_report_is_two_files_and_nothing_else(run_dir: Path, lang: str) -> None:
+def test_a_report_is_three_files_and_nothing_else(run_dir: Path, lang: str) -> None:
     before = {path.name for path in run_dir.iterdir()}
-    assert write_report(run_dir, lang) == [run_dir / "summary.png", run_dir / "index.html"]
-    assert {path.name for path in run_dir.iterdir()} - before == {"summary.png", "index.html"}
+    names = ["summary.png", "index.html", "report.json"]
+    assert write_report(run_dir, lang) == [run_dir / name for name in names]
+    assert {path.name for path in run_dir.iterdir()} - before == set(names)
     page = Page((run_dir / "index.html").read_text(encoding="utf-8"))
     assert page.elements[0] == ("html", {"lang": lang})
     for text in (*verdict_lines(made_metrics(), lang), "71.2–76.2", "1,200", "2.13.0", "steps: 20"):

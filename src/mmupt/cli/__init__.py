@@ -7,7 +7,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mmupt.cli import auditing, launching, learning, measuring, starting, supervising
+from mmupt.cli import (
+    auditing,
+    launching,
+    learning,
+    measuring,
+    reporting,
+    starting,
+    supervising,
+)
 from mmupt.errors import MmuptError
 from mmupt.launch import GOES_ON, launched, leave_error
 from mmupt.version import __version__
@@ -63,6 +71,7 @@ for verbs in (
     starting,
     learning,
     supervising,
+    reporting,
     auditing,
     measuring,
     launching,

@@ -37,7 +37,6 @@ def register(app: typer.Typer) -> None:
     app.command()(verify)
     app.command()(route)
     app.command()(roi)
-    app.command()(report)
 
 
 def status(folder: ProjectArgument, lang: LangOption = "en", as_json: JsonOption = False) -> None:
@@ -239,18 +238,6 @@ def roi(folder: ProjectArgument, lang: LangOption = "en", as_json: JsonOption = 
         common.print_json(roi_json(found))
     else:
         printed(roi_view(found, lang))
-
-
-def report(folder: ProjectArgument, lang: LangOption = "en", as_json: JsonOption = False) -> None:
-    """Write the page and the picture of a run or project again."""
-    from mmupt.report.build import write_report
-
-    written = write_report(folder, lang)
-    if as_json:
-        common.print_json({"files": [str(path) for path in written]})
-    else:
-        for path in written:
-            typer.echo(str(path))
 
 
 def _show(bars: Progress, bar: TaskID, done: int, total: int) -> None:

@@ -1,32 +1,34 @@
-"""The report of a run: `summary.png` and `index.html`, from the files of its folder alone."""
+"""The report of a run or project: one page, one picture, and every figure as JSON."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from mmupt.errors import RunFolderError
-from mmupt.report.curves import Style, label_free_steps, legend_keys
-from mmupt.report.examples import Case, case_of, choose_examples, question_of, rewarded, tally
+from mmupt.errors import ConfigError, RunFolderError
+from mmupt.report.cards import Album, change_cards, example_card, wrong_card, wrong_rows
+from mmupt.report.changes import Changes, changes_between, pairs_of
+from mmupt.report.charts import calibration_charts, charts, health_charts
+from mmupt.report.examples import choose_examples
+from mmupt.report.figures import report_figures
 from mmupt.report.files import write_atomically
-from mmupt.report.pictures import data_uri, picture
-from mmupt.report.plots import accuracy_svg, loss_svg, signals_svg, steps_note, write_summary_png
-from mmupt.report.read import Event, Rollout, RunRecord, events_of, load_run
-from mmupt.report.sheet import bar_name, outcome
+from mmupt.report.pictures import MAX_BYTES
+from mmupt.report.plots import write_summary_png
+from mmupt.report.read import RunRecord, events_of, load_run
+from mmupt.report.supervision import headline, project_view, rows_of, tells_gain
 from mmupt.report.table import common_k, gain_of, verdict_lines
 from mmupt.report.text import (
-    NOTHING,
     clean,
     clean_lines,
     count,
     duration,
+    moment,
     percent,
     percent_range,
     points,
@@ -39,108 +41,208 @@ from mmupt.report.values import (
     StageView,
     arms_of,
     find,
+    interval,
     mapping,
     number,
     stages_of,
 )
+from mmupt.words import LANGUAGES
+
+Lang = Literal["en", "ja", "both"]
 
 _EXAMPLES = 9
 """Three of each case where there are as many, in three columns."""
 
-_PICTURES = 3
-"""Pictures shown for one example; the rest are counted."""
-
-_RESPONSES = 3
-"""Responses shown for one example."""
-
-_PICTURE_SIDE = 384
-_QUESTION_LIMIT = 600
-_RESPONSE_LIMIT = 700
 _CONFIG_LIMIT = 20_000
 _VERSIONS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """A diagram with what a reader needs who cannot see it, or not in colour."""
+class Report:
+    """What a page is made from.
 
-    title: str
-    note: str
-    svg: Markup
-    alt: str
-    legend: list[tuple[Markup, str]]
+    Attributes:
+        run: the run folder.
+        facts: of the project; None for a run alone.
+        changes: between its last two versions, where they were recorded by question.
+        picture_bytes: limit of one picture.
+    """
+
+    run: RunRecord
+    facts: Mapping[str, Any] | None = None
+    changes: Changes | None = None
+    picture_bytes: int = MAX_BYTES
 
 
 def write_report(
-    run_dir: Path, lang: str = "en", *, data_roots: Sequence[Path] | None = None
+    run_dir: Path,
+    lang: Lang | str = "en",
+    *,
+    data_roots: Sequence[Path] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    out: Path | None = None,
 ) -> list[Path]:
-    """Write `summary.png` and `index.html` into a run folder, finished or not.
+    """Write `summary.png`, `index.html` and `report.json` into a run folder, finished or not.
 
     Args:
         run_dir: the run folder.
-        lang: `en` or `ja`.
+        lang: `en`, `ja`, or `both`: one page with a switch.
         data_roots: folders that pictures may come from; see `load_run`.
+        facts: of the project that the folder is, see `pipeline.reporting`.
+        out: another place for the page; the figures stand beside it as `.json`, and nothing is
+            written into the run folder.
 
     Returns:
         The files written.
 
     Raises:
-        RunFolderError: `run_dir` is no folder.
+        RunFolderError: `run_dir` is no folder, or `out` cannot be written.
         ConfigError: unknown `lang`.
     """
+    if lang not in (*LANGUAGES, "both"):
+        raise ConfigError(f"lang = {lang!r}: expected one of {', '.join(LANGUAGES)}, both")
     if not run_dir.is_dir():
         raise RunFolderError(f"{run_dir}: no such folder; expected the --out folder of a run")
+    languages = LANGUAGES if lang == "both" else (lang,)
+    reports = {
+        one: load_report(run_dir, one, data_roots=data_roots, facts=facts) for one in languages
+    }
+    report = reports[languages[0]]
+    page = out or run_dir / "index.html"
+    written = []
+    try:
+        if out is None:
+            written.append(run_dir / "summary.png")
+            write_summary_png(report.run, written[0], languages[0])
+        write_page(reports, page)
+        figures = page.with_suffix(".json") if out else run_dir / "report.json"
+        write_figures(report, figures)
+    except OSError as error:
+        raise RunFolderError(f"{page}: cannot be written ({error.strerror or error})") from error
+    return [*written, page, figures]
+
+
+def load_report(
+    run_dir: Path,
+    lang: str = "en",
+    *,
+    data_roots: Sequence[Path] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Report:
+    """Read everything that a page is made from; what is missing becomes a problem in words."""
     run = load_run(run_dir, lang, data_roots=data_roots)
-    picture_path, page_path = run_dir / "summary.png", run_dir / "index.html"
-    write_summary_png(run, picture_path, lang)
-    write_index_html(run, page_path, lang)
-    return [picture_path, page_path]
+    versions: Sequence[Mapping[str, Any]] = []
+    if facts is not None:
+        texts, versions = words(lang), rows_of(facts, "versions")
+        told = [
+            texts["problem_part"].format(
+                part=texts.get(f"part_{one.get('part')}", clean(str(one.get("part")), 40)),
+                why=clean(str(one.get("why")), 300),
+            )
+            for one in rows_of(facts, "problems")
+        ]
+        run = replace(run, problems=(*run.problems, *told))
+    pair = pairs_of([view.name for view in stages_of(run.metrics)], versions)
+    changes = changes_between(run_dir, *pair, run.config) if pair else None
+    return Report(run, facts, changes)
 
 
 def write_index_html(run: RunRecord, path: Path, lang: str = "en") -> None:
+    """The page of a run folder alone, in one language; see `write_page`."""
+    write_page({lang: Report(run)}, path)
+
+
+def write_page(reports: Mapping[str, Report], path: Path) -> None:
     """One page that needs no network, no script and no other file.
 
     Everything from the run is escaped, cut to a bounded length, and stands under a content
     security policy that allows inline style and embedded pictures only.
 
     Args:
-        run: from `load_run`.
+        reports: from `load_report`, by language; the reader switches between several.
         path: where to write; replaced in one go.
-        lang: `en` or `ja`.
     """
-    environment = Environment(
+    # Each language has its own pictures, and all of them have to fit.
+    share = MAX_BYTES // len(reports)
+    pages = [
+        report_values(replace(report, picture_bytes=share), lang)
+        for lang, report in reports.items()
+    ]
+    page = environment().get_template("index.html.j2").render(pages=pages)
+    write_atomically(path, page.encode("utf-8", errors="replace"))
+
+
+def environment() -> Environment:
+    """Templates of this package; whatever they show is escaped."""
+    return Environment(
         loader=PackageLoader("mmupt.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("index.html.j2").render(page_values(run, lang))
-    write_atomically(path, page.encode("utf-8", errors="replace"))
+
+
+def write_figures(report: Report, path: Path) -> None:
+    """`report.json`; replaced in one go."""
+    text = json.dumps(run_figures(report), ensure_ascii=False, indent=1)
+    write_atomically(path, (text + "\n").encode("utf-8", errors="replace"))
+
+
+def run_figures(report: Report) -> dict[str, Any]:
+    """Every figure of a report as plain JSON."""
+    heads = {lang: first_sentence(report, lang) for lang in LANGUAGES}
+    examples = choose_examples(report.run.rollouts, _EXAMPLES)
+    return report_figures(report.run, report.facts, report.changes, examples, heads)
+
+
+def first_sentence(report: Report, lang: str) -> str:
+    """What the page opens with: the decision where there is one, otherwise the gain."""
+    found = headline(report.facts, report.run.metrics, lang) if report.facts else ""
+    return found or verdict_lines(report.run.metrics, lang)[0]
 
 
 def page_values(run: RunRecord, lang: str) -> dict[str, Any]:
+    """The values of a run folder alone; see `report_values`."""
+    return report_values(Report(run), lang)
+
+
+def report_values(report: Report, lang: str) -> dict[str, Any]:
     """Everything that the template shows, as text; the template only arranges."""
-    texts = words(lang)
+    run, facts, texts = report.run, report.facts or {}, words(lang)
     stages, arms = stages_of(run.metrics), arms_of(run.metrics)
-    verdict = verdict_lines(run.metrics, lang)
-    examples = choose_examples(run.rollouts, _EXAMPLES)
+    audits = rows_of(facts, "audits")
+    album = Album(run.data_roots, report.picture_bytes)
     k = common_k([*stages, *arms])
+    # What the guard of each round did stands at its curve, where a project has many of them.
+    first = first_sentence(report, lang)
+    verdict = verdict_lines(run.metrics, lang, guard=report.facts is None)
+    if report.facts and tells_gain(facts, run.metrics):
+        verdict = verdict[1:]
     return {
         "lang": lang,
         "t": texts,
         "k": k,
-        "headline": verdict[0],
-        "verdict": verdict[1:],
+        "headline": first,
+        "verdict": [line for line in verdict if line != first],
         "facts": _facts(run, lang),
         "finished": bool(events_of(run, "run_finished")) or not run.events,
         "problems": run.problems,
-        "figures": _figures(run, stages, lang),
+        "figures": [*_figures(run, stages, lang), *_project_figures(facts, lang)],
         "columns": [texts[f"column_{key}"].format(k=k) for key in ESTIMATES],
         "stages": [_row(view, lang) for view in stages],
         "arms": [_row(view, lang) for view in arms],
-        "charts": _charts(run, stages, arms, lang),
-        "examples": [_example(run, rollout, lang) for rollout in examples],
+        "project": project_view(facts, lang) if report.facts else None,
+        "charts": charts(run, lang, audits),
+        "health": health_charts(run, lang),
+        "calibration": calibration_charts(audits, lang),
+        "wrong": [wrong_card(stage, one, album, lang) for stage, one in wrong_rows(audits)],
+        "change": _change(report.changes, lang),
+        "changed": change_cards(report.changes, album, lang) if report.changes else [],
+        "examples": [
+            example_card(rollout, album, lang)
+            for rollout in choose_examples(run.rollouts, _EXAMPLES)
+        ],
         "config": clean_lines(run.config_text, _CONFIG_LIMIT),
         "config_cut": len(run.config_text) > _CONFIG_LIMIT,
         "versions": [
@@ -150,11 +252,40 @@ def page_values(run: RunRecord, lang: str) -> dict[str, Any]:
     }
 
 
+def _change(changes: Changes | None, lang: str) -> str:
+    if changes is None:
+        return ""
+    return words(lang)["changes_counts"].format(
+        before=stage_title(changes.before, lang), after=stage_title(changes.after, lang),
+        n=count(changes.n), better=count(changes.better), worse=count(changes.worse),
+        right=count(changes.right), wrong=count(changes.wrong),
+    )  # fmt: skip
+
+
+def _project_figures(facts: Mapping[str, Any], lang: str) -> list[tuple[str, str]]:
+    """Label precision of the newest audit with verdicts, and what the rounds cost."""
+    texts, found = words(lang), []
+    for audit in reversed(rows_of(facts, "audits")):
+        value = number(audit.get("precision"))
+        if number(audit.get("judged")) > 0 and not math.isnan(value):
+            caption = texts["figure_precision"].format(
+                stage=stage_title(str(audit["name"]), lang),
+                ends=percent_range(interval(audit.get("precision_ci"))),
+            )
+            found.append((f"{percent(value)}%", caption))
+            break
+    roi = mapping(mapping(facts.get("roi")).get(lang))
+    for figure in rows_of(roi, "figures"):
+        if figure.get("key") == "label_free_cost" and figure.get("value") is not None:
+            found.append((clean(str(figure["text"]), 40), texts["figure_cost"]))
+    return found
+
+
 def _facts(run: RunRecord, lang: str) -> list[tuple[str, str]]:
     texts = words(lang)
     facts = [(texts["folder"], clean(run.path.resolve().name, 80))]
     for event in events_of(run, "run_started")[:1]:
-        facts.append((texts["started"], _moment(event.get("time"))))
+        facts.append((texts["started"], moment(event.get("time"))))
     seed, seconds = number(run.metrics.get("seed")), number(run.metrics.get("seconds"))
     if not math.isnan(seed):
         facts.append((texts["seed"], f"{seed:.0f}"))
@@ -163,16 +294,6 @@ def _facts(run: RunRecord, lang: str) -> list[tuple[str, str]]:
     if not math.isnan(seconds):
         facts.append((texts["duration"], duration(seconds, lang)))
     return facts
-
-
-def _moment(value: object) -> str:
-    """An ISO time to the minute, in UTC; what is none stays as it is."""
-    text = clean(str(value), 40)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return text
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment.tzinfo else text
 
 
 def _figures(run: RunRecord, stages: list[StageView], lang: str) -> list[tuple[str, str]]:
@@ -213,150 +334,3 @@ def _row(view: StageView, lang: str) -> dict[str, Any]:
         "n": count(view.n),
         "seconds": duration(view.seconds, lang),
     }
-
-
-def _charts(
-    run: RunRecord, stages: list[StageView], arms: list[StageView], lang: str
-) -> list[Chart]:
-    texts = words(lang)
-    k = common_k([*stages, *arms])
-    legends = {
-        name: [(_swatch(style), texts[f"series_{style.key}"].format(k=k)) for style in styles]
-        for name, styles in legend_keys(run).items()
-    }
-    free = sum(len(steps) for _, steps in label_free_steps(run))
-    tuned = events_of(run, "sft_step")
-    charts = []
-    for name, svg, note, alt in (
-        ("accuracy", accuracy_svg(run, lang), texts["accuracy_note"],
-         _accuracy_alt([*stages, *arms], lang)),
-        ("signals", signals_svg(run, lang), steps_note(free, texts), _signals_alt(run, lang)),
-        ("loss", loss_svg(run), steps_note(len(tuned), texts), _loss_alt(tuned, texts)),
-    ):  # fmt: skip
-        if svg is not None:
-            # matplotlib escapes the texts that it writes into an SVG.
-            markup = Markup(svg)  # noqa: S704
-            charts.append(Chart(texts[f"{name}_title"], note, markup, alt, legends[name]))
-    return charts
-
-
-def _accuracy_alt(views: list[StageView], lang: str) -> str:
-    texts = words(lang)
-    return " ".join(
-        [
-            texts["accuracy_alt"],
-            *(
-                texts["accuracy_alt_stage"].format(
-                    stage=stage_title(view.name, lang),
-                    **{
-                        key: percent(view.estimates[key].value)
-                        for key in ("greedy", "mean", "majority")
-                    },
-                )
-                for view in views
-            ),
-        ]
-    )
-
-
-def _signals_alt(run: RunRecord, lang: str) -> str:
-    texts = words(lang)
-    events = [event for _, steps in label_free_steps(run) for event in steps]
-    parts = [texts["signals_alt"].format(steps=count(len(events)))]
-    for key in ("vote_share", "kept", "unanimous"):
-        values = [value for event in events if not math.isnan(value := number(event.get(key)))]
-        if values:
-            parts.append(
-                texts["signals_alt_series"].format(
-                    series=texts[f"series_{key}"],
-                    first=percent(values[0]),
-                    last=percent(values[-1]),
-                )
-            )
-    return " ".join(parts)
-
-
-def _loss_alt(events: Sequence[Event], texts: Mapping[str, str]) -> str:
-    values = [value for event in events if not math.isnan(value := number(event.get("loss")))]
-    if not values:
-        return texts["loss_title"]
-    ends = {"first": f"{values[0]:.3g}", "last": f"{values[-1]:.3g}"}
-    return texts["loss_alt"].format(steps=count(len(events)), **ends)
-
-
-_DASHES = {"-": "", "--": "6.5 2.8", ":": "2.2 2.6", "-.": "7 2.5 1.6 2.5"}
-
-_MARKS = {
-    "": "",
-    "o": '<circle cx="16" cy="6" r="3.6"/>',
-    "s": '<rect x="12.6" y="2.6" width="6.8" height="6.8"/>',
-    "^": '<path d="M16 1.6 20.4 9.6H11.6Z"/>',
-}
-
-
-def _swatch(style: Style) -> Markup:
-    """A line sample like the one in the diagram."""
-    line = (
-        f'<svg class="swatch" viewBox="0 0 32 12" aria-hidden="true" fill="{style.colour}">'
-        f'<path d="M0 6H32" fill="none" stroke="{style.colour}" stroke-width="{style.width}" '
-        f'stroke-dasharray="{_DASHES[style.dash]}"/>{_MARKS[style.marker]}</svg>'
-    )
-    return Markup(line)  # noqa: S704  (constants of this package only)
-
-
-def _example(run: RunRecord, rollout: Rollout, lang: str) -> dict[str, Any]:
-    texts = words(lang)
-    total = len(rollout.votes)
-    responses = _responses(rollout, lang)
-    pictures = []
-    for position, name in enumerate(rollout.images[:_PICTURES], start=1):
-        image = picture(name, run.data_roots, _PICTURE_SIDE)
-        alt = texts["picture_alt"].format(number=position, sample=clean(rollout.sample_id, 60))
-        pictures.append((None if image is None else data_uri(image), alt))
-    return {
-        "case": case_of(rollout).value,
-        "heading": texts[f"case_{case_of(rollout).value}"],
-        "place": texts["place"].format(stage=stage_title(rollout.stage, lang), step=rollout.step),
-        "sample": clean(rollout.sample_id, 60),
-        "question": clean(question_of(rollout), _QUESTION_LIMIT),
-        "pictures": pictures,
-        "more_pictures": max(0, len(rollout.images) - _PICTURES),
-        "bars": [
-            {
-                "name": bar_name(bar, texts, 40),
-                "votes": bar.votes,
-                "width": f"{100 * bar.votes / max(1, total):.1f}",
-                "look": "chosen" if bar.chosen else "none" if bar.answer is None else "other",
-                "alt": texts["votes_alt"].format(
-                    answer=bar_name(bar, texts, 40), votes=bar.votes, total=total
-                ),
-            }
-            for bar in tally(rollout)
-        ],
-        "outcome": outcome(rollout, texts, 60),
-        "used": case_of(rollout) is not Case.LEFT_OUT,
-        "rewarded": texts["rewarded"].format(
-            rewarded=rewarded(rollout.rewards), total=len(rollout.completions)
-        ),
-        "responses": responses,
-        "more_responses": len(rollout.completions) - len(responses),
-    }
-
-
-def _responses(rollout: Rollout, lang: str) -> list[dict[str, str]]:
-    """Some different responses, one of each reward first."""
-    texts = words(lang)
-    rows: list[dict[str, str]] = []
-    for position, text in enumerate(rollout.completions):
-        answer = rollout.answers[position] if position < len(rollout.answers) else None
-        reward = rollout.rewards[position] if position < len(rollout.rewards) else math.nan
-        row = {
-            "text": clean_lines(text, _RESPONSE_LIMIT),
-            "answer": texts["abstained"] if answer is None else clean(answer, 60),
-            "reward": NOTHING if math.isnan(reward) else f"{reward:g}".replace("-", "−"),
-        }
-        if row not in rows:
-            rows.append(row)
-    first = list({row["reward"]: row for row in reversed(rows)}.values())
-    rest = [row for row in rows if row not in first]
-    return (first + rest)[:_RESPONSES]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 
 from mmupt.report.read import Event, RunRecord, events_of, step_of
 from mmupt.report.text import percent, stage_title, wrap
-from mmupt.report.values import Kind, StageView, arms_of, mapping, number, stage_view, stages_of
+from mmupt.report.values import (
+    Kind,
+    StageView,
+    arms_of,
+    interval,
+    mapping,
+    number,
+    stage_view,
+    stages_of,
+)
+
+Audits = Sequence[Mapping[str, Any]]
+"""Of a project's facts."""
 
 INK = "#222222"
 QUIET = "#6b6b6b"
@@ -32,11 +44,11 @@ _MOST_POINTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a series is drawn; `dash` and `marker` as matplotlib writes them."""
+    """How a series is drawn; `dash` and `marker` as matplotlib writes them, empty for none."""
 
     key: str
     colour: str
-    dash: Literal["-", "--", ":", "-."]
+    dash: Literal["-", "--", ":", "-.", ""]
     marker: str
     width: float = 1.8
 
@@ -53,8 +65,17 @@ SIGNAL_STYLES = (
     Style("kept", "#c4501b", "--", ""),
     Style("unanimous", "#4f8a74", ":", "", 2.2),
 )
+HEALTH_STYLES = (
+    Style("entropy", "#1d3f66", "-", "", 2.0),
+    Style("kl", "#1d3f66", "-", "", 2.0),
+    Style("length", "#1d3f66", "-", "", 2.0),
+)
+"""Each has a diagram of its own."""
 LOSS_STYLE = Style("loss", "#1d3f66", "-", "", 2.0)
 CONTRAST_STYLE = Style("vote_share_published", "#8a8a8a", "-.", "", 1.4)
+PRECISION_STYLE = Style("precision", "#7a2e6e", "", "D")
+KEPT_STYLE = Style("best_checkpoint", "#222222", "", "v")
+FINDING_STYLE = Style("guard_finding", "#b00020", "", "X")
 
 
 def accuracy_axes(axes: Axes, run: RunRecord, lang: str, *, label_points: bool) -> None:
@@ -85,12 +106,13 @@ def accuracy_axes(axes: Axes, run: RunRecord, lang: str, *, label_points: bool) 
     _percent_scale(axes)
 
 
-def signal_axes(axes: Axes, run: RunRecord, lang: str) -> bool:
+def signal_axes(axes: Axes, run: RunRecord, lang: str, audits: Audits = ()) -> bool:
     """Vote share, kept share and unanimous fraction by step over all label-free rounds.
 
     Rounds follow each other, with a line and a name where one begins. The strong line is the
     running mean over `window_of` steps, the pale one the raw figure. Of the published arm only
-    its vote share is drawn, from the same start.
+    its vote share is drawn, from the same start. Label precision stands where people judged, over
+    the steps that it is about; marks at the top are what the guard found and which update it kept.
 
     Returns:
         Whether there was anything to draw.
@@ -101,23 +123,11 @@ def signal_axes(axes: Axes, run: RunRecord, lang: str) -> bool:
     start = 0
     for position, (stage, steps) in enumerate(rounds):
         length = max(step_of(event.get("step")) for event in steps)
-        if position:
-            axes.axvline(start + 0.5, color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
-        axes.annotate(
-            stage_title(stage, lang),
-            (start + length / 2, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            color=QUIET,
-            fontsize="small",
-            annotation_clip=False,
-            parse_math=False,
-        )
+        _round_name(axes, stage_title(stage, lang), start, length, first=position == 0)
         for style in SIGNAL_STYLES:
             _signal(axes, steps, style.key, style, start, window_of(total))
+        _precision(axes, audited(audits, stage), start)
+        _guard_marks(axes, run, stage, start)
         start += length
     published = events_of(run, "grpo_step", "published")
     if rounds and published:
@@ -128,6 +138,93 @@ def signal_axes(axes: Axes, run: RunRecord, lang: str) -> bool:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
     _percent_scale(axes, limits=(-0.02, 1.02))
     return bool(rounds)
+
+
+def health_axes(axes: Axes, run: RunRecord, style: Style) -> bool:
+    """One of `HEALTH_STYLES` by step, rounds as in `signal_axes`.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    _frame(axes)
+    rounds = label_free_steps(run)
+    total = sum(len(steps) for _, steps in rounds)
+    start = 0
+    for position, (stage, steps) in enumerate(rounds):
+        length = max(step_of(event.get("step")) for event in steps)
+        _round_name(axes, "", start, length, first=position == 0)
+        looks = health_events(run, stage, style.key)
+        _signal(axes, looks, style.key, style, start, window_of(total) if looks is steps else 1)
+        start += length
+    axes.set_xlim(0.5, max(start, 1) + 0.5)
+    axes.margins(y=0.15)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    return bool(rounds)
+
+
+def health_events(run: RunRecord, stage: str, key: str) -> list[Event]:
+    """The events of a round that hold a figure: for the KL the guard's looks where there are any,
+    as an update measures it only where its loss has a KL term; otherwise the steps."""
+    looks = events_of(run, "guard_look", stage) if key == "kl" else []
+    known = [event for event in looks if not math.isnan(number(event.get(key)))]
+    return known or dict(label_free_steps(run)).get(stage, [])
+
+
+def _round_name(axes: Axes, name: str, start: int, length: int, *, first: bool) -> None:
+    if not first:
+        axes.axvline(start + 0.5, color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
+    axes.annotate(
+        name,
+        (start + length / 2, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        color=QUIET,
+        fontsize="small",
+        annotation_clip=False,
+        parse_math=False,
+    )
+
+
+def audited(audits: Audits, stage: str) -> list[Mapping[str, Any]]:
+    """The stretches of a round's steps whose labels people judged, of its audit."""
+    for audit in audits:
+        periods = audit.get("by_step")
+        if audit.get("name") == stage and isinstance(periods, list):
+            return [period for period in periods if isinstance(period, Mapping)]
+    return []
+
+
+def _precision(axes: Axes, periods: Sequence[Mapping[str, Any]], start: int) -> None:
+    style = PRECISION_STYLE
+    for period in periods:
+        first, last = step_of(period.get("from")), step_of(period.get("to"))
+        value, ends = number(period.get("precision")), interval(period.get("precision_ci"))
+        if math.isnan(value):
+            continue
+        middle = start + (first + last) / 2
+        if last > first:
+            axes.hlines(value, start + first, start + last, color=style.colour, linewidth=1.1)
+        if not math.isnan(ends.low):
+            axes.vlines(middle, ends.low, ends.high, color=style.colour, linewidth=1.1, zorder=4)
+        axes.plot([middle], [value], color=style.colour, marker=style.marker, markersize=6,
+                  markeredgecolor="white", markeredgewidth=0.8, zorder=5)  # fmt: skip
+
+
+def _guard_marks(axes: Axes, run: RunRecord, stage: str, start: int) -> None:
+    """Along the upper edge, so that they hide no curve."""
+    for kind, style in (("guard_finding", FINDING_STYLE), ("best_checkpoint", KEPT_STYLE)):
+        for event in events_of(run, kind, stage):
+            place = start + step_of(event.get("step"))
+            axes.axvline(place, color=style.colour, linewidth=0.7, alpha=0.5, zorder=1)
+            axes.plot(
+                [place], [0.965], transform=axes.get_xaxis_transform(), color=style.colour,
+                marker=style.marker, markersize=7, markeredgecolor="white", markeredgewidth=0.8,
+                zorder=6, clip_on=False,
+            )  # fmt: skip
 
 
 def loss_axes(axes: Axes, run: RunRecord) -> bool:
@@ -332,9 +429,15 @@ def _percent_scale(axes: Axes, limits: tuple[float, float] | None = None) -> Non
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:g}%")
 
 
-def legend_keys(run: RunRecord) -> Mapping[str, Sequence[Style]]:
+def legend_keys(run: RunRecord, audits: Audits = ()) -> Mapping[str, Sequence[Style]]:
     """The series of each diagram, for a legend beside it."""
-    contrast = (CONTRAST_STYLE,) if has_contrast(run) else ()
+    stages = [stage for stage, _ in label_free_steps(run)]
+    contrast = [CONTRAST_STYLE] if has_contrast(run) else []
+    if any(audited(audits, stage) for stage in stages):
+        contrast.append(PRECISION_STYLE)
+    for style in (KEPT_STYLE, FINDING_STYLE):
+        if any(events_of(run, style.key, stage) for stage in stages):
+            contrast.append(style)
     return {
         "accuracy": ACCURACY_STYLES,
         "signals": (*SIGNAL_STYLES, *contrast),

@@ -16,9 +16,8 @@ from mmupt.errors import InputError
 _SMALL_SIDE = 192
 """Below this a picture is enlarged by a whole factor, so that its pixels stay visible."""
 
-_SMALL_BYTES = 40_000
-_MAX_BYTES = 80_000
-"""So that a page of 9 examples with 3 pictures each stays below 5 MB, whatever they show."""
+MAX_BYTES = 50_000
+"""Of one picture, so that a page of some 50 pictures stays below 5 MB, whatever they show."""
 
 
 def picture(name: str, roots: Sequence[Path], side: int) -> Image.Image | None:
@@ -54,14 +53,14 @@ def picture(name: str, roots: Sequence[Path], side: int) -> Image.Image | None:
     return None
 
 
-def data_uri(image: Image.Image) -> str:
-    """PNG where that is small (drawings, scans), otherwise JPEG of at most about 80 kB."""
+def data_uri(image: Image.Image, limit: int = MAX_BYTES) -> str:
+    """PNG where that is small (drawings, scans), otherwise JPEG of at most about `limit` bytes."""
     kind, content = "png", _encoded(image, "PNG", optimize=True)
-    if len(content) > _SMALL_BYTES:
+    if len(content) > limit // 2:
         kind = "jpeg"
         for quality in (82, 60, 40):
             content = _encoded(image, "JPEG", quality=quality)
-            if len(content) <= _MAX_BYTES:
+            if len(content) <= limit:
                 break
         else:
             half = (max(1, image.width // 2), max(1, image.height // 2))

@@ -24,8 +24,10 @@ from mmupt.report import fonts
 from mmupt.report.curves import (
     INK,
     QUIET,
+    Audits,
     Style,
     accuracy_axes,
+    health_axes,
     label_free_steps,
     legend_keys,
     loss_axes,
@@ -87,21 +89,29 @@ def accuracy_svg(run: RunRecord, lang: str) -> str | None:
     """The diagram of accuracy by stage as an `<svg>` element, or None for less than two stages."""
     if len(stages_of(run.metrics)) + len(arms_of(run.metrics)) < 2:
         return None
-    return _svg(lambda axes: accuracy_axes(axes, run, lang, label_points=True), "accuracy")
+    return svg(lambda axes: accuracy_axes(axes, run, lang, label_points=True), f"acc-{lang}")
 
 
-def signals_svg(run: RunRecord, lang: str) -> str | None:
+def signals_svg(run: RunRecord, lang: str, audits: Audits = ()) -> str | None:
     """The diagram of agreement by step as an `<svg>` element, or None without label-free steps."""
     if not label_free_steps(run):
         return None
-    return _svg(lambda axes: signal_axes(axes, run, lang), "signals")
+    return svg(lambda axes: signal_axes(axes, run, lang, audits), f"signals-{lang}")
 
 
-def loss_svg(run: RunRecord) -> str | None:
+def health_svg(run: RunRecord, style: Style, lang: str) -> str | None:
+    """Entropy, KL or length by step as an `<svg>` element, or None without label-free steps."""
+    if not label_free_steps(run):
+        return None
+    name = f"{style.key}-{lang}"
+    return svg(lambda axes: health_axes(axes, run, style), name, size=(3.6, 2.2))
+
+
+def loss_svg(run: RunRecord, lang: str = "en") -> str | None:
     """The diagram of the fine-tuning loss as an `<svg>` element, or None where there is none."""
     if second_chart(run) != "loss":
         return None
-    return _svg(lambda axes: loss_axes(axes, run), "loss")
+    return svg(lambda axes: loss_axes(axes, run), f"loss-{lang}")
 
 
 def second_chart(run: RunRecord) -> str:
@@ -110,14 +120,21 @@ def second_chart(run: RunRecord) -> str:
     return "loss" if only_sft else "signals"
 
 
-def _svg(draw: Callable[[Axes], Any], name: str) -> str:
+def svg(draw: Callable[[Axes], Any], name: str, size: tuple[float, float] = (5.3, 3.5)) -> str:
+    """A diagram as an `<svg>` element for use inside HTML.
+
+    Args:
+        draw: onto its axes.
+        name: salts the ids, so that diagrams of one page do not share them.
+        size: in inches.
+    """
     # Text stays text, drawn by the reader's own fonts: small, sharp, and Japanese needs no font
     # here. Each diagram salts the ids differently, since both stand in one page.
     with (
         _look(["sans-serif"], fontsize=10.5),
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}),
     ):
-        figure = Figure(figsize=(5.3, 3.5), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         buffer = StringIO()

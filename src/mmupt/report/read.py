@@ -44,6 +44,9 @@ _COLUMNS = (
     "kept",
     "rewards",
 )
+_NO_VOTES = ("anchor", "spare")
+"""Columns that newer files have. A row with one of them true is no vote that was trained on: an
+anchor's label is a person's answer, and a spare was looked at only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,28 @@ def load_run(
     )
 
 
+def rollouts_of(run_dir: Path, sample: str) -> list[Rollout]:
+    """All rollouts of one sample, oldest first; files that cannot be read are passed over."""
+    import pyarrow
+    import pyarrow.parquet
+
+    found: list[Rollout] = []
+    for path in sorted(run_dir.glob("rollouts/*.parquet"), key=lambda path: _written(path)):
+        try:
+            rows = pyarrow.parquet.read_table(
+                path, filters=[("sample_id", "==", sample)]
+            ).to_pylist()
+        except (pyarrow.ArrowException, OSError, ValueError):
+            continue
+        found += [
+            rollout
+            for row in rows
+            if set(_COLUMNS) <= set(row) and _is_vote(row)
+            if (rollout := _rollout(row)) is not None
+        ]
+    return found
+
+
 def events_of(run: RunRecord, kind: str, stage: str | None = None) -> list[Event]:
     """The events of one type, of one stage if given, by step."""
     chosen = [
@@ -196,7 +221,7 @@ def _read_events(path: Path, texts: Mapping[str, str], problems: list[str]) -> t
     try:
         with path.open("rb") as lines:
             for position, line in enumerate(lines, start=1):
-                event = _event(line)
+                event = event_of(line)
                 if event is None:
                     if line.endswith(b"\n") and line.strip():
                         broken.append(position)
@@ -218,7 +243,8 @@ def _read_events(path: Path, texts: Mapping[str, str], problems: list[str]) -> t
     return tuple(last.values())
 
 
-def _event(line: bytes) -> Event | None:
+def event_of(line: bytes) -> Event | None:
+    """A line of `events.jsonl` as an event, or None where it is none."""
     if len(line) > _MAX_EVENT_LINE:
         return None
     try:
@@ -289,15 +315,29 @@ def _read_parquet(path: Path, texts: Mapping[str, str], problems: list[str]) -> 
         if missing:
             problems.append(texts["problem_columns"].format(file=name, columns=", ".join(missing)))
             return []
-        batch = next(file.iter_batches(batch_size=_MAX_ROLLOUT_ROWS, columns=list(_COLUMNS)), None)
+        columns = [*_COLUMNS, *(name for name in _NO_VOTES if name in file.schema_arrow.names)]
+        batch = next(file.iter_batches(batch_size=_MAX_ROLLOUT_ROWS, columns=columns), None)
         rows: list[dict[str, Any]] = [] if batch is None else batch.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError):
         problems.append(texts["problem_not_parquet"].format(file=name))
         return []
+    rows = [row for row in rows if _is_vote(row)]
     rollouts = [rollout for rollout in map(_rollout, rows) if rollout is not None]
     if len(rollouts) < len(rows):
         problems.append(texts["problem_rows"].format(file=name, count=len(rows) - len(rollouts)))
     return rollouts
+
+
+def _is_vote(row: Mapping[str, Any]) -> bool:
+    return not any(row.get(name) is True for name in _NO_VOTES)
+
+
+def _written(path: Path) -> tuple[float, str]:
+    """Stages run one after the other, so that a file's time orders them; then its name."""
+    try:
+        return path.stat().st_mtime, path.name
+    except OSError:
+        return 0.0, path.name
 
 
 def _rollout(row: Mapping[str, Any]) -> Rollout | None:

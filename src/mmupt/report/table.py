@@ -108,7 +108,7 @@ def stages_table(metrics: Mapping[str, Any], lang: str = "en") -> Table:
     return table
 
 
-def verdict_lines(metrics: Mapping[str, Any], lang: str = "en") -> list[str]:
+def verdict_lines(metrics: Mapping[str, Any], lang: str = "en", *, guard: bool = True) -> list[str]:
     """What the run shows, in plain words; the first line is the headline.
 
     Says no more than the figures: a gain whose interval holds zero is no clear change, and what
@@ -117,6 +117,7 @@ def verdict_lines(metrics: Mapping[str, Any], lang: str = "en") -> list[str]:
     Args:
         metrics: the content of `metrics.json`.
         lang: `en` or `ja`.
+        guard: also what the guard did in each round.
     """
     texts = words(lang)
     stages, arms = stages_of(metrics), arms_of(metrics)
@@ -127,7 +128,7 @@ def verdict_lines(metrics: Mapping[str, Any], lang: str = "en") -> list[str]:
         start = sft if sft is not None else find(stages, Kind.BASE)
         lines = _gains(metrics, start, last, texts, lang)
         lines += _labels(metrics, stages, texts)
-        lines += _guard(metrics, texts)
+        lines += _guard(metrics, texts) if guard else []
     by_name = {arm.name: arm for arm in arms}
     if "supervised" in by_name:
         lines += _recovered(metrics, texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from mmupt.stats import Interval
 from mmupt.words import texts
@@ -64,6 +65,16 @@ def duration(seconds: float, lang: str) -> str:
     if whole < 3600:
         return texts["minutes"].format(m=whole // 60, s=whole % 60)
     return texts["hours"].format(h=whole // 3600, m=whole % 3600 // 60)
+
+
+def moment(value: object) -> str:
+    """An ISO time to the minute, in UTC; what is none stays as it is."""
+    text = clean(str(value), 40)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return found.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if found.tzinfo else text
 
 
 def clean(text: str, limit: int) -> str:
