@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("train",),  # labels, advantages, losses, updates
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("pipeline",),  # stages and rounds
+    ("bias",),  # what training did to a model besides its accuracy
     ("check",),  # whether a model works here, and what a step costs
     ("cli", "mmupt"),  # verbs; `mmupt` is the package's own __init__, the public names
 )

@@ -9,6 +9,7 @@ import typer
 
 from mmupt.cli import (
     auditing,
+    comparing,
     launching,
     learning,
     measuring,
@@ -74,6 +75,7 @@ for verbs in (
     reporting,
     auditing,
     measuring,
+    comparing,
     launching,
 ):  # in the order of the help page
     verbs.register(app)

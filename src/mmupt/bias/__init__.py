@@ -1,0 +1,1 @@
+"""What training did to a model besides its accuracy: bias, side effects and forgetting."""
