@@ -230,7 +230,7 @@ class Pages:
         seen = self.desk.store.seen(audit)
         with seen.lock:
             turn, judged = seen.turn, seen.judged
-        return {"figures": self.desk.board.figures(audit, turn), "turn": turn, "judged": judged}
+        return {"figures": self.desk.board.figures(audit, turn), "turn": turn, "done_units": judged}
 
     def _page(self, scope: Scope, name: str, **values: Any) -> HTMLResponse:
         told = scope["mmupt"]
