@@ -28,11 +28,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "events"),  # the schema; what happened
     ("runs", "console", "demo", "starter", "report", "launch"),  # folders, presets, pages, torchrun
     ("audit", "gates", "ledger", "registry"),  # people's verdicts, decisions, costs, versions
+    ("benchmarks",),  # public questions and their scoring rules
     ("policy",),  # the model: loading, sampling, scoring
     ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("pipeline",),  # stages and rounds
+    ("review",),  # people look at samples in the browser
     ("bias",),  # what training did to a model besides its accuracy
     ("check",),  # whether a model works here, and what a step costs
     ("cli", "mmupt"),  # verbs; `mmupt` is the package's own __init__, the public names
@@ -54,6 +56,7 @@ NEEDS_ONLY: dict[str, set[str]] = {
     "ledger": {"errors", "stats", "words", "database", "config_supervision", "events"},
     "registry": {"errors", "database", "config_supervision", "version"},
     "consensus": {"types", "errors"},
+    "benchmarks": {"types", "errors", "stats", "data", "consensus"},
     "report": {"errors", "stats", "types", "words", "data", "config", "events"},
 }
 HEAVY = {
@@ -248,6 +251,7 @@ def test_only_the_worker_knows_sympy() -> None:
         "gates",
         "ledger",
         "registry",
+        "benchmarks",
     ],
 )
 def test_parts_that_never_meet_the_model(name: str) -> None:
@@ -295,6 +299,22 @@ def test_importing_the_package_is_light() -> None:
         "study",
         "launch",
         "check",
+        "status",
+        "gate",
+        "models",
+        "promote",
+        "rollback",
+        "verify",
+        "route",
+        "roi",
+        "report",
+        "round",
+        "round add",
+        "audit",
+        "audit status",
+        "audit export",
+        "audit import",
+        "audit next",
     ],
 )
 def test_help_is_light(verb: str) -> None:
