@@ -153,6 +153,7 @@ def test_the_tree() -> None:
         ),
     )
     assert shown(parse("not((a))and(b)or(-c)<2*(d)")) == "not a and b or -c < 2 * d"
+    assert shown(parse("a == 'b\n\t\"'")) == r'a == "b\n\t\""'
     assert shown(parse("(a or b) and not (c and d)")) == "(a or b) and not (c and d)"
     assert shown(parse("a - (b - c) - d / (e * -f)")) == "a - (b - c) - d / (e * -f)"
 

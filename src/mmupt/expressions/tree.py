@@ -156,7 +156,7 @@ def shown(node: Node) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as a literal, always in one line."""
+    """A text as a literal; line feeds and tabs are escaped."""
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
     return '"' + "".join(escapes.get(letter, letter) for letter in text) + '"'
 
