@@ -266,7 +266,7 @@ def ever_missed(plan: Plan, truth: dict[str, bool], share: float) -> bool:
 @pytest.mark.parametrize("design", ["random", "stratified", "risk-first"])
 @pytest.mark.parametrize("about", [0.8, 0.97])
 def test_looking_after_every_verdict_does_not_break_coverage(design: str, about: float) -> None:
-    """40 audits each; benchmarks/audit.py runs 1,000. At 5%, P(> 6) is 1%."""
+    """40 audits each; benchmarks/audit.py runs 1,000. At 5%, P(> 6) is 0.3%."""
     units, truth = population(about)
     share = sum(truth.values()) / len(truth)
     config = AuditConfig.model_validate({"design": design, "max_verdicts": 120})
