@@ -119,14 +119,16 @@ def config_of(data: Path, more: Mapping[str, Mapping[str, Any]] | None = None) -
 
 
 def material_of(config: Config) -> Material:
+    """What the command line reads; without SFT no labelled rows."""
     data = config.data
     assert data.labelled is not None
     assert data.unlabelled is not None
     assert data.test is not None
     return Material(
-        read_labelled(data.labelled).rows, read_samples(data.unlabelled).rows,
-        read_labelled(data.test).rows,
-    )  # fmt: skip
+        read_labelled(data.labelled).rows if config.sft else (),
+        read_samples(data.unlabelled).rows,
+        read_labelled(data.test).rows[: config.eval.limit],
+    )
 
 
 def questions(config: Config, one: Round) -> Sequence[Sample]:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mmupt.config import Config, EvalConfig
-from mmupt.evaluate.accuracy import COLUMNS, Scores, _score, evaluate
+from mmupt.evaluate.accuracy import _score, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
+from mmupt.evaluate.scores import COLUMNS, Scores
 from mmupt.pipeline.staged import _gain, _recovered, published_recipe
 from mmupt.policy.inputs import Prompt
 from mmupt.policy.prompts import PromptMaker

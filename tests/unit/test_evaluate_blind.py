@@ -17,8 +17,9 @@ from test_update_processes import Table, Threads
 from mmupt.config import Config, EvalConfig
 from mmupt.consensus.equivalence import equivalent
 from mmupt.errors import InputError
-from mmupt.evaluate.accuracy import COLUMNS, Scores, blind_scores, evaluate
+from mmupt.evaluate.accuracy import blind_scores, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
+from mmupt.evaluate.scores import COLUMNS, Scores
 from mmupt.evaluate.slices import NO_VALUE, slice_table
 from mmupt.policy.answers import ask
 from mmupt.policy.inputs import Prompt

@@ -32,6 +32,8 @@ SMALL = {
     "eval.num_samples": 2,
     "eval.limit": 20,
     "eval.steps": 2,
+    "pilot.rows": 12,
+    "gate": "null",  # nor can it prove anything; both rounds are to follow each other
 }
 KILLS = 5
 PATIENCE = 300.0

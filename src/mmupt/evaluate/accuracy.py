@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +11,7 @@ import numpy.typing as npt
 from mmupt.config import EvalConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
+from mmupt.evaluate.scores import COLUMNS, Scores
 from mmupt.policy.answers import final_answer
 from mmupt.policy.inputs import Prompt, encode
 from mmupt.policy.model import Policy, inference
@@ -20,85 +19,10 @@ from mmupt.policy.prompts import PromptMaker, blanked
 from mmupt.policy.sampler import SamplingParams, decode, stream_seeds
 from mmupt.policy.shared import Prefix, prefill
 from mmupt.processes import ALONE, Processes
-from mmupt.stats import mean_interval, wilson
 from mmupt.types import Completion, Finish, LabelledSample
 
 EVALUATION_STREAM = 3
 Progress = Callable[[int, int], None]
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What N questions with k sampled answers each gave; every array has one entry a question.
-
-    Attributes:
-        ids: sample ids.
-        greedy: whether the most likely answer is right, 0 or 1.
-        mean: fraction of the k sampled answers that are right.
-        majority: whether the majority of the k sampled answers is right; a tie goes to the answer
-            that `vote` orders first, which does not depend on the order of the samples.
-        passed: whether any of the k is right (pass@k with n = k).
-        share: share of the majority among the k.
-        abstained, truncated, length: means over the k sampled responses.
-        k: sampled answers per question; 0 when only greedy was asked for.
-        seconds: wall time.
-
-    With k = 0 all arrays but `greedy` are of size 0.
-    """
-
-    ids: tuple[str, ...]
-    greedy: Floats
-    mean: Floats
-    majority: Floats
-    passed: Floats
-    share: Floats
-    abstained: Floats
-    truncated: Floats
-    length: Floats
-    k: int
-    temperature: float
-    seconds: float
-
-    @classmethod
-    def from_columns(
-        cls,
-        ids: Sequence[str],
-        columns: Mapping[str, Floats],
-        *,
-        k: int,
-        temperature: float,
-        seconds: float,
-    ) -> Scores:
-        """From one array per name of `COLUMNS`."""
-        c = columns
-        return cls(
-            tuple(ids), c["greedy"], c["mean"], c["majority"], c["passed"], c["share"],
-            c["abstained"], c["truncated"], c["length"], k, temperature, seconds,
-        )  # fmt: skip
-
-    def metrics(self) -> dict[str, Any]:
-        """A stage of `metrics.json`: estimates with 95% intervals."""
-        n = len(self.ids)
-        stage: dict[str, Any] = {"n": n, "k": self.k, "temperature": self.temperature}
-        for name, values in (
-            ("greedy", self.greedy),
-            ("majority", self.majority),
-            ("pass", self.passed),
-        ):
-            stage[name] = _mean(values)
-            stage[f"{name}_ci"] = list(wilson(float(values.sum()), n)) if len(values) else None
-        for name, values in (("mean", self.mean), ("vote_share", self.share)):
-            stage[name] = _mean(values)
-            stage[f"{name}_ci"] = (
-                list(mean_interval(values, fractions=True)) if len(values) else None
-            )
-        for name, values in (
-            ("abstained", self.abstained), ("truncated", self.truncated), ("length", self.length),
-        ):  # fmt: skip
-            stage[name] = _mean(values)
-        stage["seconds"] = self.seconds
-        return stage
 
 
 def evaluate(
@@ -187,10 +111,6 @@ def blind_scores(
     )  # fmt: skip
 
 
-COLUMNS = ("greedy", "mean", "majority", "passed", "share", "abstained", "truncated", "length")
-"""The arrays of `Scores`; without sampling only `greedy` is filled."""
-
-
 def _score(
     answer: str, prompt: Prompt, replies: Sequence[Completion], config: EvalConfig
 ) -> tuple[float, ...]:
@@ -226,7 +146,3 @@ def _decode(
     rows = len(prefix.next_B)
     params = SamplingParams(temperature, config.top_p, 0, config.max_completion_length)
     return decode(policy, prefix, [len(seeds) // rows] * rows, seeds, params)
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmupt.evaluate.accuracy import COLUMNS, Scores
+from mmupt.evaluate.scores import COLUMNS, Scores
 
 
 def write_scores(path: Path, scores: Scores) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from mmupt.audit.store import AuditStore
 from mmupt.config import Config
-from mmupt.evaluate.accuracy import Scores
 from mmupt.evaluate.files import read_scores
+from mmupt.evaluate.scores import Scores
 from mmupt.events import Event, read_events
 from mmupt.ledger.book import Entry, entry, review_entries
 from mmupt.ledger.compute import Compute, compute_of
@@ -58,6 +58,8 @@ def _of(project: Project, record: Record, events: list[Event], config: Config) -
         yield entry(record.step, record.identity, "labels", labels[-1] if labels else 0, "counted")
     elif step == "evaluate" and project.run.scores(stage).exists():
         compute = Compute(record.seconds, _answered(read_scores(project.run.scores(stage))))
+    elif step == "" and "tokens" in record.outputs:
+        compute = Compute(record.seconds, int(record.outputs["tokens"]))
     yield entry(record.step, record.identity, "compute_seconds", compute.seconds)
     if compute.tokens:
         yield entry(record.step, record.identity, "tokens", compute.tokens, "counted")

@@ -22,8 +22,8 @@ from mmupt.audit.store import AuditStore
 from mmupt.config import Config, dump_config
 from mmupt.database import now
 from mmupt.errors import RefusedError
-from mmupt.evaluate.accuracy import Scores
 from mmupt.evaluate.files import read_scores
+from mmupt.evaluate.scores import Scores
 from mmupt.gates.decide import decide
 from mmupt.gates.evidence import Evidence, Subject
 from mmupt.pipeline import proofs

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmupt.database import now
-from mmupt.evaluate.accuracy import Scores
+from mmupt.evaluate.scores import Scores
 from mmupt.evaluate.slices import slice_table
 from mmupt.gates.evidence import Evidence, Subject
 from mmupt.pipeline.auditing import Standing

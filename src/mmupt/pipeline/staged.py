@@ -8,7 +8,7 @@ from typing import Any
 
 from mmupt.config import Config
 from mmupt.config_votes import MajorityVote
-from mmupt.evaluate.accuracy import Scores
+from mmupt.evaluate.scores import Scores
 from mmupt.events import read_events
 from mmupt.pipeline.about import about
 from mmupt.pipeline.machine import Machine, Reviewer

@@ -14,8 +14,9 @@ import torch
 
 from mmupt.config import Config
 from mmupt.errors import InputError
-from mmupt.evaluate.accuracy import Scores, blind_scores, evaluate
+from mmupt.evaluate.accuracy import blind_scores, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
+from mmupt.evaluate.scores import Scores
 from mmupt.events import EventLog, read_events
 from mmupt.guard.watch import Audit, Outcome
 from mmupt.pipeline.card import model_card

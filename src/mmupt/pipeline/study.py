@@ -21,8 +21,8 @@ from typing import Any
 from mmupt.config import Config, load_config
 from mmupt.demo import demo_config, write_demo_data
 from mmupt.errors import ConfigError, RunFolderError
-from mmupt.evaluate.accuracy import Scores
 from mmupt.evaluate.files import read_scores, write_scores
+from mmupt.evaluate.scores import Scores
 from mmupt.events import EventLog, read_events
 from mmupt.pipeline.about import about
 from mmupt.pipeline.material import Material
