@@ -81,7 +81,7 @@ def fill(
     store: AuditStore, config: Config, items: int, paths: Sequence[str], name: str = "round-1",
     **values: Any,
 ) -> None:  # fmt: skip
-    units = [Unit(f"sample-{n:06}", 0.75) for n in range(items)]
+    units = [Unit(f"sample-{n:06}", 0.75, slices={"line": "AB"[n % 2]}) for n in range(items)]
     plan = make_plan(units, config.audit, seed=1, threshold=0.7)
     rows = []
     for one in plan.drawn:

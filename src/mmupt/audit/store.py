@@ -154,6 +154,22 @@ class AuditStore:
             rows.write_claim(place, unit, reviewer, moment + lease)
             return rows.read_items(place, unit)[0]
 
+    def hold(
+        self, audit: str, unit: str, reviewer: str, *, lease: float, now: str | None = None
+    ) -> None:
+        """Claim an item that a reviewer looks at anyway, such as after taking a verdict back.
+
+        Raises:
+            InputError: no such audit or unit, or a name that cannot be used.
+        """
+        reviewer, moment = checks.name(reviewer, "reviewer"), _seconds(now)
+        with writing(self._engine) as connection:
+            place = self._place(connection, audit)
+            self._turn(place, 1)
+            if rows.read_label(place, unit) is None:
+                raise InputError(f"no unit {checks.shown(unit)} in audit {audit}")
+            rows.write_claim(place, unit, reviewer, moment + lease)
+
     def release(self, audit: str, unit: str, reviewer: str) -> None:
         """Give a claimed item back; nothing happens where it is not claimed."""
         with writing(self._engine) as connection:

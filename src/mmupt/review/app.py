@@ -22,7 +22,7 @@ from mmupt.audit.records import KINDS, Item, Verdict
 from mmupt.errors import DatabaseError, InputError, MmuptError, RefusedError
 from mmupt.report.text import clean, duration, percent
 from mmupt.review.access import Access, Session
-from mmupt.review.desk import Desk, Filter, address
+from mmupt.review.desk import LEASE, Desk, Filter, address
 from mmupt.review.guard import App, Guard, Scope
 from mmupt.words import LANGUAGES, texts
 
@@ -139,6 +139,8 @@ class Pages:
             seconds=_seconds(form.get("seconds", "")),
         )
         added = self.desk.store.add(given)
+        if kind == "undo":
+            self.desk.store.hold(audit, item.unit, session.reviewer, lease=LEASE)
         here = address("/item", audit=audit, item=str(item.position), **wanted.query)
         stays = kind == "undo" or (
             self.desk.blind and kind != "skip" and form.get("then") != "next"
