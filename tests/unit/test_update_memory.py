@@ -27,13 +27,13 @@ from mmupt.clock import profiled
 from mmupt.config import TrainConfig
 from mmupt.errors import MmuptError
 from mmupt.policy.inputs import Prompt, encode
+from mmupt.policy.memory import out_of_memory
 from mmupt.policy.model import Policy
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.train.microbatch import (
     Piece,
     TokenBudget,
     micro_batches,
-    out_of_memory,
     padded_tokens,
 )
 from mmupt.train.update import ScoredGroup, UpdateStats, update

@@ -13,11 +13,11 @@ from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
 from mmupt.evaluate.scores import COLUMNS, Scores
 from mmupt.policy.answers import final_answer
-from mmupt.policy.inputs import Prompt, encode
-from mmupt.policy.model import Policy, inference
+from mmupt.policy.inputs import Prompt
+from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker, blanked
-from mmupt.policy.sampler import SamplingParams, decode, stream_seeds
-from mmupt.policy.shared import Prefix, prefill
+from mmupt.policy.sampler import SamplingParams, decode, prefilled, stream_seeds
+from mmupt.policy.shared import Prefix
 from mmupt.processes import ALONE, Processes
 from mmupt.types import Completion, Finish, LabelledSample
 
@@ -63,16 +63,14 @@ def evaluate(
         shown = [prompts.prompt(r.sample) for r in part]
         if blind:
             shown = [blanked(prompt) for prompt in shown]
-        with inference(policy):
-            prefix = prefill(policy, encode(policy, shown))
-            greedy = _decode(policy, prefix, config, 0.0, np.zeros(len(part), np.uint64))
-            drawn = (
-                _decode(
-                    policy, prefix, config, config.temperature, seeds[start * k :][: len(part) * k]
-                )
-                if seeds is not None
-                else None
-            )
+        greedy: list[list[Completion]] = []
+        drawn: list[list[Completion]] = []
+        for prefix, count in prefilled(policy, shown):  # more than one where memory is short
+            first = (start + len(greedy)) * k
+            greedy += _decode(policy, prefix, config, 0.0, np.zeros(count, np.uint64))
+            if seeds is not None:
+                own = seeds[first : first + count * k]
+                drawn += _decode(policy, prefix, config, config.temperature, own)
         for i, row in enumerate(part):
             replies = (greedy[i][0], *(drawn[i] if drawn else ()))
             columns.append(_score(row.answer, shown[i], replies, config))

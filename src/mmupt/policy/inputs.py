@@ -40,9 +40,11 @@ class PromptBatch:
     Attributes:
         features: keyword arguments of the model's forward; `input_ids` and `attention_mask`
             are (B, L).
+        prompts: what was encoded, so that it can be encoded again in parts.
     """
 
     features: dict[str, torch.Tensor]
+    prompts: tuple[Prompt, ...] = ()
 
     @property
     def attention_mask(self) -> torch.Tensor:
@@ -111,7 +113,7 @@ def encode(policy: Policy, prompts: Sequence[Prompt]) -> PromptBatch:
         for name, value in encoded.items()
         if isinstance(value, torch.Tensor) and name in wanted
     }
-    batch = PromptBatch(features)
+    batch = PromptBatch(features, tuple(prompts))
     limit = min(policy.max_length, policy.max_prompt_length or policy.max_length)
     longest = int(batch.lengths.max())
     if longest > limit:

@@ -28,6 +28,7 @@ from mmupt.guard.probe import Probe, choose_samples
 from mmupt.guard.rules import Finding
 from mmupt.guard.watch import Audit, Guard, Outcome
 from mmupt.policy.answers import Reply
+from mmupt.policy.memory import RowLimit, row_limit
 from mmupt.policy.model import Policy
 from mmupt.policy.prompts import PromptMaker
 from mmupt.processes import ALONE, Processes
@@ -224,6 +225,24 @@ def _train(
     guard: Guard | None,
     known: Known | None = None,
 ) -> Outcome:
+    """A round, with one limit of memory for all that is sampled in it."""
+    with row_limit() as limit:
+        return _steps(
+            policy, samples, run, labeller, teacher, after_step, guard, known, limit
+        )  # fmt: skip
+
+
+def _steps(
+    policy: Policy,
+    samples: Sequence[Sample],
+    run: Run,
+    labeller: Labeller | None,
+    teacher: Policy | None,
+    after_step: AfterStep | None,
+    guard: Guard | None,
+    known: Known | None,
+    limit: RowLimit,
+) -> Outcome:
     config, consensus = run.config.train, run.config.consensus
     moving = None
     if teacher is not None and consensus.teacher == "ema":
@@ -239,6 +258,7 @@ def _train(
     if moving is not None:
         moving.show()
     budget = TokenBudget(notes.get("micro_batch_tokens", config.micro_batch_tokens))
+    limit.rows, limit.prompts = notes.get("sampling_rows"), notes.get("sampling_prompts")
     run.log.emit(
         "run_resumed" if done else "stage_started",
         stage=run.stage,
@@ -268,7 +288,11 @@ def _train(
                 policy, optimizer, mine, config, reference, run.processes, budget, places
             )
         for old, new in stats.halved:
-            run.log.emit("memory_halved", stage=run.stage, step=step, old=old, new=new)
+            run.log.emit(
+                "memory_halved",
+                stage=run.stage, step=step, where="update", what="tokens", old=old, new=new,
+            )  # fmt: skip
+        _tell_halved(run, step, limit)
         if moving is not None:
             moving.update()
         if run.processes.main:
@@ -289,13 +313,30 @@ def _train(
         if guard is not None:
             stopping = guard.after(policy, step, figures["entropy"], config.max_steps)
         if step % run.config.save_steps == 0 and step < config.max_steps and not stopping:
-            kept: dict[str, Any] = {"micro_batch_tokens": budget.tokens, "batches": batches}
+            kept: dict[str, Any] = {
+                "micro_batch_tokens": budget.tokens,
+                "sampling_rows": limit.rows,
+                "sampling_prompts": limit.prompts,
+                "batches": batches,
+            }
             if guard is not None:
                 kept["guard"] = guard.state()
             save_state(run.state_dir, step, policy.model, optimizer, extra, kept, run.processes)
         if after_step is not None:
             after_step(step)
-    return guard.finish(policy, step, stopping) if guard is not None else Outcome(step)
+    outcome = guard.finish(policy, step, stopping) if guard is not None else Outcome(step)
+    _tell_halved(run, step, limit)
+    return outcome
+
+
+def _tell_halved(run: Run, step: int, limit: RowLimit) -> None:
+    """An event for each time that sampling ran out of memory, in any process."""
+    for one in run.processes.join(limit.taken()):
+        run.log.emit(
+            "memory_halved",
+            stage=run.stage, step=step, where="sampling",
+            what=one.what, old=one.old, new=one.new,
+        )  # fmt: skip
 
 
 def _fill(

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mmupt.errors import MmuptError
 from mmupt.policy.inputs import Prompt
 from mmupt.types import Completion
@@ -102,15 +100,6 @@ def micro_batches(
             else:
                 parts.append(list(unit))
     return parts
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator's or the CPU's allocator had nothing left; torch has no one type."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    signs = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
 def _single(group: Sequence[Piece]) -> list[list[Piece]]:

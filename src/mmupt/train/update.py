@@ -11,7 +11,6 @@ With several updates the ratio needs them; they cost nothing, where TRL runs one
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,11 +21,12 @@ import torch
 from mmupt.clock import count, part
 from mmupt.config import TrainConfig
 from mmupt.policy.inputs import PromptBatch, encode
+from mmupt.policy.memory import give_back, out_of_memory
 from mmupt.policy.model import Policy
 from mmupt.policy.score import TokenBatch, completion_logprobs, pad_right, token_batch
 from mmupt.processes import ALONE, Processes
 from mmupt.train.loss import loss_denominator, reduce_loss, token_loss
-from mmupt.train.microbatch import Piece, TokenBudget, micro_batches, out_of_memory
+from mmupt.train.microbatch import Piece, TokenBudget, micro_batches
 from mmupt.train.optim import clip_and_step
 from mmupt.train.rollout import Group
 from mmupt.types import Finish
@@ -217,9 +217,7 @@ def accumulate_gradients(
             break
         # Only here, where the exception and with it the frames that hold the graph are gone.
         policy.model.zero_grad(set_to_none=True)
-        gc.collect()
-        if torch.accelerator.is_available():
-            torch.accelerator.empty_cache()
+        give_back()
         stats.halved.append(budget.halve(failed))
     count("prompt_tokens", sum(piece.prompt_tokens for pieces in parts for piece in pieces))
     count("train_tokens", figures[1])
