@@ -224,6 +224,14 @@ def test_what_is_refused(condition: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_bounds_themselves_are_allowed() -> None:
+    assert ask(f"number in [{', '.join('1' * 50)}]", number=1.0) is True
+    assert ask("kept" + " " * (MAX_LENGTH - 4), kept=True) is True
+    assert ask("(" * MAX_DEPTH + "kept" + ")" * MAX_DEPTH, kept=True) is True
+    with pytest.raises(ConfigError, match="501 characters"):
+        read_condition("kept" + " " * (MAX_LENGTH - 3))
+
+
 def test_a_long_chain_of_conditions_is_not_deep() -> None:
     assert ask("kept and " * 50 + "kept", kept=True) is True
 
