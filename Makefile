@@ -3,12 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check setup postgres base-model clean
+.PHONY: demo test check setup postgres chromium base-model clean
 
 demo: setup
 	$(BIN)/mmupt demo
 
-test: setup postgres
+test: setup postgres chromium
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
@@ -37,6 +37,15 @@ postgres:
 	  sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
 	  apt-get install -qq -y --no-install-recommends postgresql; } || \
 	  echo "PostgreSQL cannot be installed: the tests that need it are skipped"
+
+# A Chromium for the browser tests, and a font with Japanese; nothing is downloaded by the tests
+# themselves. Where it cannot be installed they are skipped.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  command -v google-chrome >/dev/null || test -n "$$CHROMIUM" || { \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-noto-cjk; } || \
+	  echo "Chromium cannot be installed: the browser tests are skipped"
 
 # The embedded base model, from drawn digits only; about a quarter of an hour on two cores.
 base-model: setup

@@ -253,7 +253,7 @@ def test_both_languages_have_all_words(site: Site) -> None:
     assert reply.headers["location"] == "/progress"
     text = browser.get("/").text
     assert '<html lang="ja">' in text
-    assert "疑似ラベル" in text
+    assert "擬似ラベル" in text
     assert "Pseudo-label" not in text
     browser.post("/lang", data={"csrf": browser.form, "lang": "en"})
     assert "Pseudo-label" in browser.get("/").text

@@ -14,6 +14,7 @@ from mmupt.cli import (
     learning,
     measuring,
     reporting,
+    reviewing,
     starting,
     supervising,
 )
@@ -74,6 +75,7 @@ for verbs in (
     supervising,
     reporting,
     auditing,
+    reviewing,
     measuring,
     comparing,
     launching,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -86,6 +87,8 @@ class View:
         pictures: in their order.
         votes: distinct answers, the most frequent first; empty while they are hidden.
         total: votes in all.
+        agreement: share of the model's answers to views of the picture that are the label; NaN
+            where the audit does not know it.
         hidden: whether the votes wait for the reviewer's own verdict.
         mine: the reviewer's standing verdict.
         others: those of the others; none while the reviewer has not judged.
@@ -106,6 +109,7 @@ class View:
     pictures: tuple[Picture, ...]
     votes: tuple[Vote, ...]
     total: int
+    agreement: float
     hidden: bool
     mine: Verdict | None
     others: tuple[Verdict, ...]
@@ -213,6 +217,7 @@ class Desk:
             ),
             votes=() if hidden else votes,
             total=total,
+            agreement=_agreement(shown),
             hidden=hidden,
             mine=mine,
             others=() if mine is None else tuple(by[who] for who in sorted(by)),
@@ -276,6 +281,11 @@ def _shown(item: Item) -> dict[str, Any]:
     """The payload; whatever is not as expected is left out, not trusted."""
     tree = json.loads(item.payload)
     return tree if isinstance(tree, dict) else {}
+
+
+def _agreement(shown: Mapping[str, Any]) -> float:
+    value = shown.get("agreement")
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else math.nan
 
 
 def _question(shown: Mapping[str, Any]) -> str:
