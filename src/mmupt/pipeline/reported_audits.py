@@ -162,7 +162,9 @@ def wrong_majorities(
         for item in items
         if item.unit in resolved and resolved[item.unit].state == "wrong"
     ]
-    times = Counter((item.pseudo_label, answer) for item, answer in wrong if answer is not None)
+    times: Counter[tuple[str, str | None]] = Counter(
+        (item.pseudo_label, answer) for item, answer in wrong if answer is not None
+    )
     ranked = sorted(wrong, key=lambda w: (-times[w[0].pseudo_label, w[1]], -w[0].share))
     return [
         {

@@ -97,7 +97,9 @@ def project_facts(project: Project) -> dict[str, Any]:
     """
     problems: list[dict[str, str]] = []
     facts: dict[str, Any] = {"format": FORMAT}
-    status = _part("status", lambda: project_status(project), problems) or {}
+    status = _part("status", lambda: project_status(project), problems)
+    if status is None:
+        status = _part("aliases", lambda: asdict(project.registry().current()), []) or {}
     for name in ("state", "stage", "why", "champion", "challenger", "rollout", "previous"):
         facts[name] = status.get(name)
     facts["steps"] = status.get("stages", [])
@@ -188,7 +190,7 @@ def _move(past: Past) -> dict[str, Any]:
 def _roi(project: Project) -> dict[str, Any]:
     """In both languages, every figure with its title."""
     roi = project_roi(project)
-    told = {lang: roi_json(roi, lang) for lang in LANGUAGES}
+    told: dict[str, Any] = {lang: roi_json(roi, lang) for lang in LANGUAGES}
     for lang, one in told.items():
         for figure, row in zip(roi.figures, one["figures"], strict=True):
             row["title"] = title(figure, lang)

@@ -191,7 +191,7 @@ def write_figures(report: Report, path: Path) -> None:
 
 def run_figures(report: Report) -> dict[str, Any]:
     """Every figure of a report as plain JSON."""
-    heads = {lang: first_sentence(report, lang) for lang in LANGUAGES}
+    heads: dict[str, str] = {lang: first_sentence(report, lang) for lang in LANGUAGES}
     examples = choose_examples(report.run.rollouts, _EXAMPLES)
     return report_figures(report.run, report.facts, report.changes, examples, heads)
 

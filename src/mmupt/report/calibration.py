@@ -77,7 +77,8 @@ def calibration_alt(audit: Mapping[str, Any], lang: str) -> str:
 def bin_words(one: Mapping[str, Any]) -> dict[str, str]:
     """A bin's figures as text."""
     return {
-        "low": percent(number(one.get("from"))), "high": percent(number(one.get("to"))),
+        "low": f"{100 * number(one.get('from')):.3g}",
+        "high": f"{100 * number(one.get('to')):.3g}",
         "right": count(number(one.get("right"))), "n": count(number(one.get("n"))),
         "value": percent(number(one.get("precision"))),
         "ends": percent_range(interval(one.get("precision_ci"))),

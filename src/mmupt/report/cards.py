@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Album:
 
     roots: Sequence[Path]
     limit: int = MAX_BYTES
+    _encoded: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def shown(
         self, names: Sequence[str], sample: str, lang: str, most: int = _PICTURES
@@ -50,10 +51,15 @@ class Album:
         texts = words(lang)
         found = []
         for position, name in enumerate(names[:most], start=1):
-            image = picture(name, self.roots, _PICTURE_SIDE)
             alt = texts["picture_alt"].format(number=position, sample=clean(sample, 60))
-            found.append((None if image is None else data_uri(image, self.limit), alt))
+            found.append((self._uri(name), alt))
         return found
+
+    def _uri(self, name: str) -> str | None:
+        if name not in self._encoded:
+            image = picture(name, self.roots, _PICTURE_SIDE)
+            self._encoded[name] = None if image is None else data_uri(image, self.limit)
+        return self._encoded[name]
 
 
 def example_card(rollout: Rollout, album: Album, lang: str) -> dict[str, Any]:
@@ -112,7 +118,8 @@ def wrong_card(stage: str, one: Mapping[str, Any], album: Album, lang: str) -> d
     """A majority that people called wrong."""
     texts = words(lang)
     label = clean(str(one["pseudo_label"]), 60)
-    answers = one.get("answers") if isinstance(one.get("answers"), list) else []
+    given = one.get("answers")
+    answers = given if isinstance(given, list) else []
     votes = [(clean(str(a["answer"]), 40) or texts["empty_answer"], int(a["count"]))
              for a in answers]  # fmt: skip
     total = sum(n for _, n in votes)

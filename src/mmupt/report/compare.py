@@ -88,6 +88,7 @@ def comparison_values(reports: Sequence[Report], lang: str) -> dict[str, Any]:
     views = [view for report in reports for view in stages_of(report.run.metrics)]
     k = common_k(views)
     names = _names(reports)
+    tested = {digest for report in reports if (digest := _test_data(report))}
     problems = [f"{name}: {problem}" for name, report in zip(names, reports, strict=True)
                 for problem in report.run.problems]  # fmt: skip
     return {
@@ -95,6 +96,7 @@ def comparison_values(reports: Sequence[Report], lang: str) -> dict[str, Any]:
         "t": texts,
         "names": names,
         "problems": problems,
+        "other_test": len(tested) > 1,
         "rows": _rows(reports, k, lang),
         "charts": [_chart(report, name, lang) for report, name in zip(reports, names, strict=True)],
         "settings": different_settings([report.run.config for report in reports]),
@@ -157,7 +159,7 @@ def _cells(report: Report, lang: str) -> dict[str, tuple[str, str]]:
         )
     for key in ("mean", "greedy"):
         gain, ends = gain_of(metrics, key)
-        found[f"gain_{key}"] = (NOTHING if math.isnan(gain) else points(gain), _points(ends))
+        found[f"gain_{key}"] = (NOTHING if math.isnan(gain) else points(gain), _points(ends, texts))
     audits = [one for one in rows_of(facts, "audits") if number(one.get("judged")) > 0]
     precision = audits[-1] if audits else {}
     found["precision"] = (
@@ -176,8 +178,19 @@ def _cells(report: Report, lang: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _points(ends: Interval) -> str:
-    return "" if math.isnan(ends.low) else f"{points(ends.low)}–{points(ends.high)}"
+def _points(ends: Interval, texts: Mapping[str, str]) -> str:
+    if math.isnan(ends.low):
+        return ""
+    return texts["compare_ends"].format(low=points(ends.low), high=points(ends.high))
+
+
+def _test_data(report: Report) -> str:
+    """Digest of the test data that a project was evaluated on; empty if unknown."""
+    for step in reversed(rows_of(report.facts or {}, "steps")):
+        digest = mapping(step.get("outputs")).get("test")
+        if isinstance(digest, str):
+            return digest
+    return ""
 
 
 def _chart(report: Report, name: str, lang: str) -> Chart:

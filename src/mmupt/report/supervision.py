@@ -47,7 +47,9 @@ def project_view(facts: Facts, lang: str) -> dict[str, Any]:
         "audits": [_audit(one, lang) for one in audits],
         "slices": _slices(audits, lang),
         "versions": [_version(one, lang) for one in rows_of(facts, "versions")],
-        "history": [_move(one, lang) for one in reversed(rows_of(facts, "history"))],
+        "history": [
+            _move(one, lang) for one in reversed(rows_of(facts, "history")) if _changes_much(one)
+        ],
         "ledger": _ledger(facts, lang),
     }
 
@@ -258,15 +260,21 @@ def _version(row: Mapping[str, Any], lang: str) -> dict[str, str]:
         "greedy": percent(number(row.get("greedy"))),
         "ends": percent_range(interval(row.get("greedy_ci"))),
         "data": ", ".join(
-            f"{clean(str(name), 40)} {clean(str(digest), 12)}"
+            f"{clean(str(name), 40)} {clean(str(digest)[:12], 12)}"
             for name, digest in mapping(row.get("data")).items()
         )
         or NOTHING,
         "audits": ", ".join(stage_title(str(one), lang) for one in row.get("audits") or ())
         or NOTHING,
-        "digest": clean(str(row.get("digest")), 12).rstrip("…"),
+        "digest": clean(str(row.get("digest"))[:12], 12),
         "created": moment(row.get("created")),
     }
+
+
+def _changes_much(move: Mapping[str, Any]) -> bool:
+    """Whether a move is more than that a gate was asked about a version, or asked no more."""
+    introduced = mapping(move.get("before")).get("rollout") is not None
+    return move.get("kind") != "challenger" and (move.get("kind") != "withdraw" or introduced)
 
 
 def _move(move: Mapping[str, Any], lang: str) -> dict[str, str]:
@@ -278,5 +286,5 @@ def _move(move: Mapping[str, Any], lang: str) -> dict[str, str]:
         "version": clean(str(move["version"]), _NAME),
         "rollout": clean(str(move.get("rollout") or NOTHING), 20),
         "by": clean(str(move.get("by") or NOTHING), 60),
-        "reason": clean(str(move.get("reason") or NOTHING), 300),
+        "reason": clean(str(move.get("reason") or NOTHING), 180),
     }
