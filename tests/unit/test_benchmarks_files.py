@@ -436,6 +436,7 @@ def test_files_that_are_no_tables(data: Path) -> None:
     ("name", "row", "said"),
     [
         ("mathvista", {**VISTA, "answer": "7/11"}, "is none of the choices"),
+        ("mathvista", {**VISTA, "choices": []}, "the texts of the options"),
         ("mathvista", {**VISTA, "precision": 1e9}, "0 to 12 decimals"),
         ("mathvista", {**VISTA, "metadata": "x"}, "need an object"),
         ("wemath", {"ID": "x", "key": "2steps_3", "option": "A. 1; B. 2"}, "3steps_multi"),

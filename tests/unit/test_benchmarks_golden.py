@@ -65,3 +65,12 @@ def test_no_reply_is_unscored_and_an_empty_one_is_wrong(name: str) -> None:
     for row in TABLES[name][0].values():
         assert score(name, row, None).right is None
         assert score(name, row, "").right is (None if row.answer is None else False)
+
+
+def test_the_page_counts_the_cases_as_they_are() -> None:
+    """The table of cases in docs/benchmarks.md."""
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name, (_, cases) in TABLES.items():
+        verdicts = [verdict for _, _, verdict, _ in cases]
+        counts = [len(cases), *(verdicts.count(verdict) for verdict in VERDICTS)]
+        assert f"| `{name}` | {' | '.join(map(str, counts))} |" in page

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmupt.benchmarks.files import DataFolder, Place, Raw, json_object
-from mmupt.benchmarks.reading import label_of, number, rounds, same
+from mmupt.benchmarks.reading import forms, label_of, number, rounds, same
 from mmupt.benchmarks.rows import (
     LETTERS,
     NO_KEY,
@@ -108,12 +108,19 @@ def by_value(answer: str, said: str | None, choices: tuple[str, ...]) -> Score:
     """
     if said is None:
         return Score(False, None, "value")
-    if same(answer, said):
+    found = forms(said)
+    if any(same(answer, form) for form in found):
         return Score(True, said, "value")
     letter = said.strip().strip("().").upper()
     if choices and len(letter) == 1 and letter in LETTERS[: len(choices)]:
         return Score(same(answer, choices[LETTERS.index(letter)]), letter, "option")
-    first, second = number(answer), number(said)
-    if first is None or second is None:
+    return rounded(answer, found, said, LEAST_PLACES)
+
+
+def rounded(answer: str, found: tuple[str, ...], said: str, least: int) -> Score:
+    """Whether one of the forms of an answer is the reference, rounded."""
+    key = number(answer)
+    values = [value for form in found if (value := number(form)) is not None]
+    if key is None or not values:
         return Score(False, said, "value")
-    return Score(rounds(first, second, LEAST_PLACES), said, "rounded value")
+    return Score(any(rounds(key, value, least) for value in values), said, "rounded value")

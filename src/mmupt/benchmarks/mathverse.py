@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from mmupt.benchmarks.files import DataFolder, Place, Raw
-from mmupt.benchmarks.reading import chosen, label_of, same
+from mmupt.benchmarks.reading import chosen, forms, label_of, same
 from mmupt.benchmarks.rows import (
     NO_KEY,
     BenchmarkRow,
@@ -97,7 +97,8 @@ def score(row: BenchmarkRow, reply: str) -> Score:
         right = key.keys() == found.keys() and all(same(key[k], found[k]) for k in key)
         return Score(right, said if found else None, "domain and range")
     said = extract(reply, "auto", row.sample.problem)
-    return Score(said is not None and _consistent(row.answer, said), said, "equivalence")
+    right = said is not None and any(_consistent(row.answer, form) for form in forms(said))
+    return Score(right, said, "equivalence")
 
 
 def _consistent(key: str, said: str) -> bool:

@@ -26,8 +26,10 @@ import re
 from collections.abc import Iterator
 
 from mmupt.benchmarks.files import DataFolder, Place, Raw
-from mmupt.benchmarks.reading import chosen, label_of, number, rounds, same
+from mmupt.benchmarks.geometry3k import rounded
+from mmupt.benchmarks.reading import chosen, forms, label_of, number, rounds, same
 from mmupt.benchmarks.rows import (
+    LETTERS,
     NO_KEY,
     BenchmarkRow,
     Columns,
@@ -92,14 +94,24 @@ def score(row: BenchmarkRow, reply: str) -> Score:
     if row.answer is None:
         return NO_KEY
     if row.fields["form"] == "choice":
-        label = chosen(reply, row.choices, row.sample.problem)
+        label = chosen(reply, row.choices, row.sample.problem) or _rounded(row, reply)
         return Score(label == row.answer, label, "option")
     said = extract(reply, "auto", row.sample.problem)
     if said is None:
-        return Score(False, None, "equivalence")
-    if same(row.answer, said):
-        return Score(True, said, "equivalence")
-    first, second = number(row.answer), number(said)
-    if first is None or second is None:
-        return Score(False, said, "equivalence")
-    return Score(rounds(first, second, LEAST_PLACES), said, "two decimals")
+        return Score(False, None, "value")
+    found = forms(said)
+    if any(same(row.answer, form) for form in found):
+        return Score(True, said, "value")
+    return rounded(row.answer, found, said, LEAST_PLACES)
+
+
+def _rounded(row: BenchmarkRow, reply: str) -> str | None:
+    """The one option whose value a reply gives to two decimals or more."""
+    said = number(extract(reply, "auto", row.sample.problem) or "")
+    values = [number(text) for text in row.choices]
+    hits = [
+        label
+        for label, value in zip(LETTERS, values, strict=False)
+        if said is not None and value is not None and rounds(value, said, LEAST_PLACES)
+    ]
+    return hits[0] if len(hits) == 1 else None

@@ -48,7 +48,7 @@ SPLIT = "testmini"
 BASES = ("data",)
 
 _LIST = re.compile(r"\[([^\[\]]{1,500})\]")
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<!\d)[-+])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 _HINTS = {
     "multi_choice": "Please answer the question and provide the correct option letter, "
     "e.g., A, B, C, D, at the end.",
@@ -80,6 +80,8 @@ def row(raw: Raw, place: str, pictures: PictureStore) -> BenchmarkRow:
     names = ("source", "task", "context", "category", "grade", "language")
     parts = {name: about.text(name, "") for name in names}
     key: str | None = answer or None
+    if form == "multi_choice" and not choices:
+        raise columns.wrong("choices", "is empty", "the texts of the options")
     if form == "multi_choice" and answer:
         # The answer is the text of an option, which may be the letter of another one.
         exact = LETTERS[choices.index(answer)] if answer in choices else None

@@ -126,6 +126,23 @@ def same(key: str, said: str) -> bool:
     return first is not None and second is not None and equal(first, second)
 
 
+def forms(said: str) -> tuple[str, ...]:
+    """An answer as it stands, or the forms of one value that it gives: `9√2 ≈ 12.73` gives two.
+
+    Forms that do not agree (to the decimals of the later ones) stay one text, which is no number.
+    """
+    parts = [part.strip() for part in delatex(plain(said)).split("≈")]
+    if len(parts) < 2 or not all(parts):
+        return (said,)
+    first, *others = (number(part) for part in parts)
+    agree = first is not None and all(
+        other is not None
+        and abs(first.bare - other.bare) <= Fraction(1, 2 * 10 ** (other.places or 0))
+        for other in others
+    )
+    return tuple(parts) if agree else (said,)
+
+
 def chosen(reply: str, choices: Sequence[str], problem: str = "") -> str | None:
     """The label that a reply chooses, by its letter or by the text of the option.
 
@@ -191,5 +208,5 @@ def label_of(answer: str, choices: Sequence[str]) -> str | None:
     texts = [choice.strip() for choice in choices]
     if answer.strip() in texts:
         return offered[texts.index(answer.strip())]
-    hits = [label for label, text in zip(offered, texts, strict=True) if equivalent(answer, text)]
+    hits = [label for label, text in zip(offered, texts, strict=False) if equivalent(answer, text)]
     return hits[0] if len(hits) == 1 else None
