@@ -239,6 +239,44 @@ def test_no_threshold_needs_no_verdict(store: AuditStore) -> None:
         assert (standing.needed, standing.open) == (0, False)
 
 
+@pytest.mark.parametrize(
+    "id_", ["か\u3099そう", " blanks ", "x" * 301, "\U0001f469\u200d\U0001f527", "a\u0301"]
+)
+def test_ids_that_people_could_not_type_are_judged_all_the_same(
+    store: AuditStore, tmp_path: Path, id_: str
+) -> None:
+    """Decomposed, as file names of some systems are; too long; with what nobody sees."""
+    rows = [row(f"{id_}{i}" if i else id_, 1, "7", ["7"], ["7"]) for i in range(12)]
+    audited = frame_of(rows, ConsensusConfig(), {})
+    settings = config(0.25, size="fixed", half_width=0.01)
+    open_audit(store, "round-1", "f" * 64, audited, {id_: ("low-margin",)}, settings)
+    items = store.items("round-1")
+    assert len({item.unit for item in items}) == 12
+    (special,) = [item for item in items if item.rules == ("low-margin",)]
+    for item in items:
+        say(
+            store,
+            item.unit,
+            "correct" if item == special else "accept",
+            "8" if item == special else None,
+        )
+    standing = standing_of(store, "round-1", settings)
+    assert standing is not None
+    found = standing.precision
+    assert (found.right, found.wrong, standing.judged) == (11, 1, 12)
+    taken = take(tmp_path / "t.json", store, ROUNDS[:2], settings)
+    assert taken.quarantined == (id_,)
+    assert taken.anchors == ((1, id_, "8"),)
+    data = round_data(
+        taken,
+        ROUNDS[1],
+        ROUNDS[:2],
+        lambda _: [Sample(r["sample_id"], "?") for r in rows],
+        settings,
+    )
+    assert (data.samples, [r.sample.id for r in data.anchors]) == ([], [id_])
+
+
 # What the next round takes
 
 

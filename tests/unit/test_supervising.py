@@ -12,6 +12,7 @@ from typing import Any
 
 import project_worker as worker
 import pytest
+import yaml
 
 from mmupt import cli
 from mmupt.pipeline.project import Project
@@ -228,6 +229,20 @@ def test_round_add(done: Path, made: dict[str, Path], call: Call) -> None:
     assert len(list((done / "rounds").iterdir())) == 3
 
 
+def test_run_goes_on_in_the_folder_that_it_is_given(
+    waiting: Path, tmp_path: Path, call: Call
+) -> None:
+    """A copied project is not the one it was copied from, though its `out` still names that."""
+    path = waiting / "config.yaml"
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**tree, "out": str(tmp_path / "former")}), encoding="utf-8")
+    code, out, err = call("run", waiting, "--json")
+    assert code == 0, err
+    assert json.loads(out)["project"]["state"] == "awaiting-audit"
+    assert not (tmp_path / "former").exists()
+    assert told(call, "status", waiting)["state"] == "awaiting-audit"
+
+
 # Audits
 
 
@@ -240,7 +255,9 @@ def test_an_audit_goes_out_and_comes_back(waiting: Path, tmp_path: Path, call: C
     waits = tasks(call, waiting, tmp_path / "tasks.jsonl")
     before = told(call, "audit", "status", waiting)["audits"]["round-1"]
     assert len(waits) == before["asked"]
-    assert (tmp_path / "tasks.xml").read_text(encoding="utf-8").startswith("<View>")
+    interface = (tmp_path / "tasks.xml").read_text(encoding="utf-8")
+    assert interface.startswith("<View>")
+    assert 'value="$image"' in interface  # every task has one
     rows = [
         {"unit": one["unit"], "verdict": "accept", "reviewer": "A", "seconds": 5.0} for one in waits
     ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mmupt.audit import checks
 from mmupt.audit.agreement import Agreement, krippendorff
 from mmupt.audit.calibration import Calibration, calibrate
 from mmupt.audit.design import Plan, Unit, make_plan
@@ -19,6 +20,7 @@ from mmupt.audit.use import anchors, quarantined
 from mmupt.audit.verdicts import outcomes, ratings, resolve
 from mmupt.config import Config
 from mmupt.database import now
+from mmupt.errors import InputError
 from mmupt.pipeline.frame import Labelled, frame_digest
 
 
@@ -90,14 +92,14 @@ def open_audit(
         right_probability=likely,
         lot=lot,
     )
-    by_id = {one.sample_id: one for one in frame}
+    by_unit = {unit_of(one.sample_id): one for one in frame}
     items = [
         NewItem(
             position=drawn.position, unit=drawn.id, sample_id=drawn.id,
-            pseudo_label=by_id[drawn.id].pseudo_label, share=by_id[drawn.id].share,
+            pseudo_label=(one := by_unit[drawn.id]).pseudo_label, share=one.share,
             stratum=drawn.stratum, probability=drawn.probability,
-            slices=_slices(by_id[drawn.id], config), rules=rules.get(drawn.id, ()),
-            payload=_payload(by_id[drawn.id]),
+            slices=_slices(one, config), rules=rules.get(one.sample_id, ()),
+            payload=_payload(one),
         )
         for drawn in plan.drawn
     ]  # fmt: skip
@@ -196,7 +198,7 @@ def learned(store: AuditStore, name: str, config: Config) -> Learned:
     """What the audit of a round has to give; nothing where there is none."""
     if name not in {audit.name for audit in store.audits()}:
         return Learned(frozenset(), {}, {})
-    items = store.items(name)
+    items = [replace(item, sample_id=sample_of(item)) for item in store.items(name)]
     resolved = resolve(store.verdicts(name), config.audit.reviewers)
     corrected = anchors(items, resolved)
     everything = anchors(items, resolved, accepted=True)
@@ -226,7 +228,7 @@ ENOUGH = 30
 
 def _unit(one: Labelled, rules: tuple[str, ...], config: Config) -> Unit:
     return Unit(
-        id=one.sample_id, share=one.share, margin=one.margin, agreement=one.agreement,
+        id=unit_of(one.sample_id), share=one.share, margin=one.margin, agreement=one.agreement,
         rules=rules, slices=_slices(one, config),
     )  # fmt: skip
 
@@ -235,8 +237,28 @@ def _slices(one: Labelled, config: Config) -> dict[str, str]:
     return {name: one.meta.get(name, "") for name in config.audit.slices}
 
 
+def unit_of(sample_id: str) -> str:
+    """What an audit calls a sample: its id where that can be typed and told apart, else a digest.
+
+    Ids taken from file names of some systems are decomposed (NFD), and look like others.
+    """
+    try:
+        if checks.name(sample_id, "id") == sample_id:
+            return sample_id
+    except InputError:
+        pass
+    return f"sample-{hashlib.sha256(sample_id.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
+
+
+def sample_of(item: NewItem) -> str:
+    """The id of the sample that an item is about."""
+    return str(json.loads(item.payload).get("id", item.sample_id))
+
+
 def _payload(one: Labelled) -> str:
     shown: dict[str, Any] = {
         "problem": one.problem, "images": list(one.images), "answers": json.loads(one.answers),
     }  # fmt: skip
+    if unit_of(one.sample_id) != one.sample_id:
+        shown["id"] = one.sample_id
     return json.dumps(shown, ensure_ascii=False)

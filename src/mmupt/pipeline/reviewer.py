@@ -9,7 +9,7 @@ from mmupt.audit.records import Item, Kind, Verdict
 from mmupt.audit.store import AuditStore
 from mmupt.config import Config
 from mmupt.consensus.equivalence import partition
-from mmupt.pipeline.auditing import standing_of
+from mmupt.pipeline.auditing import sample_of, standing_of
 from mmupt.pipeline.machine import Reviewer
 
 BATCH = 10
@@ -43,7 +43,7 @@ def answer_key(answers: Mapping[str, str], name: str = "answer key") -> Reviewer
 
 
 def _verdict(item: Item, answers: Mapping[str, str], name: str, config: Config) -> Verdict:
-    truth = answers.get(item.sample_id)
+    truth = answers.get(sample_of(item))
     kind: Kind = "unsure"
     if truth is not None:
         consensus = config.consensus
