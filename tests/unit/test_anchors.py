@@ -42,7 +42,10 @@ from mmupt.types import LabelledSample, Sample
 
 T = TypeVar("T")
 ANCHORS = 3
-TIMES = ("seconds", "part_seconds", "time")
+TIMES = (
+    "seconds", "part_seconds", "time", "flops_per_second", "matmul_share",
+    "matmul_flops_per_second",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

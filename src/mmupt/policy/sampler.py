@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmupt.clock import part
+from mmupt.clock import count, part
 from mmupt.errors import MmuptError
 from mmupt.policy.attention import Block, SharedPrompt
 from mmupt.policy.cache import StepCache
+from mmupt.policy.flops import count_head
 from mmupt.policy.inputs import Prompt, PromptBatch, encode
 from mmupt.policy.memory import give_back, open_limit, out_of_memory
 from mmupt.policy.model import Policy, inference
@@ -194,7 +195,9 @@ def prefilled(policy: Policy, prompts: Sequence[Prompt]) -> Iterator[tuple[Prefi
 
 def _prefilled(policy: Policy, batch: PromptBatch) -> Prefix:
     with part("prefill"):
-        return prefill(policy, batch)
+        prefix = prefill(policy, batch)
+    count("prefill_tokens", int(batch.lengths.sum()))
+    return prefix
 
 
 def _too_large(prompts: Sequence[Prompt]) -> MmuptError:
@@ -301,6 +304,7 @@ class _Decoding:
                 failed = True
             if failed:  # only here, where the exception and with it its frames are gone
                 self._make_room(entering)
+        count("sampled_tokens", int(self.lengths.sum()))
         self.certainties /= self.lengths.clamp(min=1)
         return _collect(
             self.policy, self.repeats, self.tokens, self.logprobs, self.certainties,
@@ -481,6 +485,7 @@ class _Decoding:
         )
         hidden = extend(self.policy, shared, self.cache, token[:, None], self.next_R)
         self.index_R = self.index_R + 1
+        count_head(self.policy.model, len(token))
         return head(self.policy, hidden[:, -1])
 
 
@@ -509,7 +514,7 @@ def _collect(
         )
     ]
     groups, start = [], 0
-    for count in repeats:
-        groups.append(flat[start : start + count])
-        start += count
+    for own in repeats:
+        groups.append(flat[start : start + own])
+        start += own
     return groups

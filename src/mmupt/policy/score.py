@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from mmupt.policy.flops import count_head
 from mmupt.policy.inputs import PromptBatch
 from mmupt.policy.model import Policy
 from mmupt.policy.shared import completion_hidden, head, owners, prefill
@@ -92,6 +93,7 @@ def _head_scores(
     def scores(hidden: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return _scores(head(policy, hidden), tokens, temperature)
 
+    count_head(policy.model, len(tokens_M))
     vocabulary = policy.model.get_output_embeddings().weight.shape[0]
     size = max(1, CHUNK_LOGITS // vocabulary)
     if len(tokens_M) <= size:

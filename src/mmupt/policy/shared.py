@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmupt.policy.attention import Block, SharedPrompt, shared_attention
 from mmupt.policy.cache import own_cache, prompt_cache
+from mmupt.policy.flops import count_completions, count_prompts, count_vision
 from mmupt.policy.inputs import PromptBatch
 from mmupt.policy.model import Policy
 from mmupt.policy.vision import seen_once
@@ -82,9 +83,10 @@ def prefill(policy: Policy, batch: PromptBatch, gradient_checkpointing: bool = F
     cache = prompt_cache(policy.model.config.get_text_config().num_hidden_layers)
     with (
         _recomputing(policy.model, gradient_checkpointing, nullcontext),
-        seen_once(policy.model),
+        seen_once(policy.model, count_vision),
     ):
         output = inner(**arguments, past_key_values=cache, use_cache=True)
+    count_prompts(policy.model, batch.features)
     next_B = mask.sum(-1)
     if multimodal_rope and inner.rope_deltas is not None:
         next_B = next_B + inner.rope_deltas.reshape(-1).to(next_B)
@@ -113,6 +115,7 @@ def extend(
         tokens_RT: the tokens.
         next_R: position of the first completion token of each row.
     """
+    count_completions(policy.model, shared)
     model = decoder(policy)
     positions = next_R[:, None] + shared.index_RT
     if has_rope_deltas(policy):

@@ -27,8 +27,8 @@ PACKED = {"qwen2_vl_vision", "qwen2_5_vl_vision", "qwen3_vl_vision"}
 PROBES = 16
 """Values of a picture that are compared before all of them are."""
 
-Ran = Callable[[Any, torch.Tensor, Any], None]
-"""Told the tower, the pixels that it ran on and its output."""
+Ran = Callable[[Any, torch.Tensor, dict[str, Any], Any], None]
+"""Told the tower, the pixels that it ran on, its other arguments and its output."""
 
 
 def tower_of(model: Any) -> Any | None:
@@ -81,7 +81,7 @@ def _forward(
     def run(pixels: torch.Tensor, by_name: bool, named: dict[str, Any]) -> Any:
         output = forward(pixel_values=pixels, **named) if by_name else forward(pixels, **named)
         if ran is not None:
-            ran(tower, pixels, output)
+            ran(tower, pixels, named, output)
         return output
 
     def wrapped(*args: Any, **named: Any) -> Any:

@@ -45,6 +45,7 @@ from mmupt.train.labels import (
 )
 from mmupt.train.microbatch import TokenBudget
 from mmupt.train.optim import freeze_vision, lr_factor, make_optimizer, set_learning_rate
+from mmupt.train.profile import machine_rate, step_figures
 from mmupt.train.records import write_rollouts
 from mmupt.train.rollout import STUDENT_STREAM, Group, roll_out
 from mmupt.train.sft import batch_indices
@@ -271,6 +272,8 @@ def _steps(
         labels = votes_on(policy, guard.probe.samples, run, labeller)
         answers = [label.answer if label.kept else None for label in labels]
         guard.begin(policy, answers, views=config.views, stream=STUDENT_STREAM)
+    speed = machine_rate(policy, config.bf16, run.log, run.stage, run.processes)
+    saving = 0.0
     step, stopping = done, list[Finding]()
     batches = notes.get("batches", done)
     while step < config.max_steps and not stopping:
@@ -287,6 +290,9 @@ def _steps(
             stats = update(
                 policy, optimizer, mine, config, reference, run.processes, budget, places
             )
+            with part("save"):
+                if run.processes.main:
+                    write_rollouts(run.rollouts_dir, run.stage, step, judged)
         for old, new in stats.halved:
             run.log.emit(
                 "memory_halved",
@@ -295,9 +301,9 @@ def _steps(
         _tell_halved(run, step, limit)
         if moving is not None:
             moving.update()
-        if run.processes.main:
-            write_rollouts(run.rollouts_dir, run.stage, step, judged)
         figures = summarise(judged, stats)
+        profile.seconds["save"] += saving  # the point after the step before, as no event followed
+        seconds = time.perf_counter() - started + saving
         run.log.emit(
             "grpo_step",
             stage=run.stage,
@@ -307,11 +313,11 @@ def _steps(
             prompts=sum(not j.anchor for j in judged),
             anchors=sum(j.anchor for j in judged),
             anchor_reward=_mean([r for j in judged if j.anchor for r in j.rewards]),
-            part_seconds={name: round(s, 4) for name, s in profile.seconds.items()},
-            seconds=time.perf_counter() - started,
+            **step_figures(profile, seconds, speed, run.processes),
         )
         if guard is not None:
             stopping = guard.after(policy, step, figures["entropy"], config.max_steps)
+        saving = 0.0
         if step % run.config.save_steps == 0 and step < config.max_steps and not stopping:
             kept: dict[str, Any] = {
                 "micro_batch_tokens": budget.tokens,
@@ -321,7 +327,9 @@ def _steps(
             }
             if guard is not None:
                 kept["guard"] = guard.state()
+            begun = time.perf_counter()
             save_state(run.state_dir, step, policy.model, optimizer, extra, kept, run.processes)
+            saving = time.perf_counter() - begun
         if after_step is not None:
             after_step(step)
     outcome = guard.finish(policy, step, stopping) if guard is not None else Outcome(step)
