@@ -223,8 +223,8 @@ def _panel(canvas: Canvas, run: RunRecord, lang: str, name: str, x: float, width
         borderaxespad=0,
         borderpad=0.2,
         handlelength=2.2,
-        columnspacing=1.0,
-        fontsize=10,
+        columnspacing=1.0 if len(styles) < 6 else 0.6,
+        fontsize=10 if len(styles) < 6 else 8,  # all in one row, whatever the guard found
     )
 
 
