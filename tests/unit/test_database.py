@@ -117,7 +117,7 @@ def test_a_newer_database_is_left_alone(engine: Engine, place: Path | str) -> No
             text("INSERT INTO mmupt_migrations VALUES (:package, 99, :time)"),
             {"package": PACKAGE, "time": now()},
         )
-    with pytest.raises(DatabaseError, match=r"newer mmupt \(migration 99 of mmupt.audit, here 1\)"):
+    with pytest.raises(DatabaseError, match=r"newer mmupt \(migration 99 of mmupt.audit, here 2\)"):
         open_database(place, PACKAGE)
 
 

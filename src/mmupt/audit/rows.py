@@ -56,13 +56,16 @@ def take_turns(place: Place, steps: int) -> int | None:
 def insert_audit(place: Place, audit: NewAudit, items: Sequence[NewItem]) -> bool:
     """False: there is an audit of this name, nothing is inserted."""
     done = place.run(
-        "INSERT INTO mmupt_audits VALUES (:project, :audit, :subject, :frame, :plan, :created, "
-        ":items, 0) ON CONFLICT DO NOTHING",
+        "INSERT INTO mmupt_audits (project, name, subject, frame, created, items, turn) VALUES "
+        "(:project, :audit, :subject, :frame, :created, :items, 0) ON CONFLICT DO NOTHING",
         items=len(items),
-        **_values(audit, "name"),
+        subject=audit.subject,
+        frame=audit.frame,
+        created=audit.created,
     )
     if done.rowcount == 0:
         return False
+    place.run("INSERT INTO mmupt_audit_plans VALUES (:project, :audit, :plan)", plan=audit.plan)
     if items:
         place.connection.execute(
             text(
@@ -75,13 +78,22 @@ def insert_audit(place: Place, audit: NewAudit, items: Sequence[NewItem]) -> boo
     return True
 
 
-def read_audits(connection: Connection, project: str) -> tuple[Audit, ...]:
-    """All audits of a project, oldest first."""
+def read_names(connection: Connection, project: str) -> tuple[str, ...]:
+    """Names of all audits of a project, oldest first; a plan may be long, so without them."""
     rows = Place(connection, project, "").run(
-        "SELECT name, subject, frame, plan, created, items FROM mmupt_audits "
-        "WHERE project = :project ORDER BY created, name"
+        "SELECT name FROM mmupt_audits WHERE project = :project ORDER BY created, name"
     )
-    return tuple(Audit(*row) for row in rows)
+    return tuple(rows.scalars())
+
+
+def read_audit(place: Place) -> Audit | None:
+    """An audit; None: there is none of this name."""
+    row = place.run(
+        "SELECT name, subject, frame, plan, created, items FROM mmupt_audits AS a "
+        "JOIN mmupt_audit_plans AS p ON p.project = a.project AND p.audit = a.name "
+        "WHERE a.project = :project AND a.name = :audit"
+    ).one_or_none()
+    return None if row is None else Audit(*row)
 
 
 def read_items(place: Place, unit: str | None = None) -> tuple[Item, ...]:

@@ -63,6 +63,16 @@ class AuditStore:
         self.project = checks.name(project, "project")
         self._engine = open_database(place, "mmupt.audit")
         self._seen: dict[str, Seen] = {}
+        self._idle: Connection | None = None
+
+    def stay(self) -> None:
+        """Keep one idle connection for good, as a server does.
+
+        SQLite tidies its journal up whenever the last connection is closed; with one that stays,
+        statements take half the time. PostgreSQL does not gain by it.
+        """
+        if self._engine.dialect.name == "sqlite" and self._idle is None:
+            self._idle = self._engine.connect()
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -78,7 +88,7 @@ class AuditStore:
         with writing(self._engine) as connection:
             if rows.insert_audit(self._place(connection, audit.name), audit, items):
                 return
-            there = _named(rows.read_audits(connection, self.project), audit.name)
+            there = rows.read_audit(self._place(connection, audit.name))
             if there is not None and there.frame != audit.frame:
                 raise RefusedError(
                     f"audit {audit.name} of {self.project} is over frame {there.frame}, not over "
@@ -182,7 +192,13 @@ class AuditStore:
     def audits(self) -> tuple[Audit, ...]:
         """All audits of the project, oldest first."""
         with reading(self._engine) as connection:
-            return rows.read_audits(connection, self.project)
+            names = rows.read_names(connection, self.project)
+            return tuple(self._audit(connection, name) for name in names)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all audits of the project, oldest first."""
+        with reading(self._engine) as connection:
+            return rows.read_names(connection, self.project)
 
     def audit(self, name: str) -> Audit:
         """One audit.
@@ -196,13 +212,13 @@ class AuditStore:
     def items(self, name: str) -> tuple[Item, ...]:
         """The items of an audit in the order in which people judge them."""
         with reading(self._engine) as connection:
-            self._audit(connection, name)
+            self._known(connection, name)
             return rows.read_items(self._place(connection, name))
 
     def verdicts(self, name: str) -> tuple[Verdict, ...]:
         """The verdicts on an audit in the order in which they were stored."""
         with reading(self._engine) as connection:
-            self._audit(connection, name)
+            self._known(connection, name)
             return rows.read_verdicts(self._place(connection, name))
 
     def item(self, name: str, position: int) -> Item | None:
@@ -248,11 +264,18 @@ class AuditStore:
         return Place(connection, self.project, audit)
 
     def _audit(self, connection: Connection, name: str) -> Audit:
-        audits = rows.read_audits(connection, self.project)
-        found = _named(audits, name)
+        found = rows.read_audit(self._place(connection, name))
         if found is None:
-            raise InputError(_no_audit(self.project, name, audits))
+            raise self._missing(connection, name)
         return found
+
+    def _known(self, connection: Connection, name: str) -> None:
+        if name not in rows.read_names(connection, self.project):
+            raise self._missing(connection, name)
+
+    def _missing(self, connection: Connection, name: str) -> InputError:
+        there = ", ".join(rows.read_names(connection, self.project)[-10:]) or "none yet"
+        return InputError(f"no audit {checks.shown(name)} in {self.project}; there is: {there}")
 
     def _read_on(self, place: Place) -> Seen:
         seen = self._seen.setdefault(place.audit, Seen())
@@ -265,8 +288,7 @@ class AuditStore:
     def _turn(self, place: Place, steps: int) -> int:
         last = rows.take_turns(place, steps)
         if last is None:
-            audits = rows.read_audits(place.connection, self.project)
-            raise InputError(_no_audit(self.project, place.audit, audits))
+            raise self._missing(place.connection, place.audit)
         return last
 
 
@@ -322,12 +344,3 @@ def _next(
 def _seconds(now: str | None) -> float:
     """Since 1970."""
     return datetime.fromisoformat(checks.moment(now or this_moment(), "now")).timestamp()
-
-
-def _named(audits: Sequence[Audit], name: str) -> Audit | None:
-    return next((audit for audit in audits if audit.name == name), None)
-
-
-def _no_audit(project: str, name: str, audits: Sequence[Audit]) -> str:
-    there = ", ".join(audit.name for audit in audits[-10:]) or "none yet"
-    return f"no audit {checks.shown(name)} in {project}; there is: {there}"

@@ -141,7 +141,7 @@ class Desk:
 
     def names(self) -> tuple[str, ...]:
         """The audits, oldest first."""
-        return tuple(audit.name for audit in self.store.audits())
+        return self.store.names()
 
     def claim(self, audit: str, reviewer: str, wanted: Filter) -> Item | None:
         """The next sample for a reviewer; None: nothing is left for them."""

@@ -61,6 +61,7 @@ def serve(
     )  # fmt: skip
     for who, token in access.tokens.items():
         tell(who, f"{site}/?token={token}", True)
+    desk.store.stay()
     with bound:
         uvicorn.Server(settings).run(sockets=[bound])
 
