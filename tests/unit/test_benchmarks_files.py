@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from mmupt.benchmarks.catalog import BENCHMARKS, benchmark, read_rows
+from mmupt.benchmarks.files import parquet_rows
 from mmupt.benchmarks.rows import BenchmarkRow
 from mmupt.data.images import load_image
 from mmupt.errors import ConfigError, InputError
@@ -315,6 +317,17 @@ def test_easyvqa_from_its_folder(data: Path, inner: str) -> None:
     assert (second.answer, second.groups) == ("no", {"kind": ("yes/no",)})
 
 
+@pytest.mark.parametrize("name", ["chartqa", "geoqa", "geometry3k"])
+def test_rows_without_ids_in_two_shards(data: Path, name: str) -> None:
+    row = {"problem": "x?", "question": "x?", "answer": "1", "image": hub(png())}
+    for shard in (0, 1):
+        parquet(data / "data" / f"test-0000{shard}-of-00002.parquet", [row, row])
+    assert [one.sample.id for one in read(name, data)] == [
+        "test-00000-of-00002.parquet-1", "test-00000-of-00002.parquet-2",
+        "test-00001-of-00002.parquet-1", "test-00001-of-00002.parquet-2",
+    ]  # fmt: skip
+
+
 def test_no_prompt_holds_its_answer_in_meta(data: Path) -> None:
     """`Sample.meta` never carries what is named like an answer."""
     parquet(data / "data" / "testmini-0.parquet", [{**VISTA, "decoded_image": hub(png())}])
@@ -481,6 +494,18 @@ def test_ids_limit_and_names(data: Path) -> None:
     with pytest.raises(ConfigError, match="choose from mathvista, "):
         read("imagenet", data)
     assert {entry.name for entry in BENCHMARKS.values()} == set(BENCHMARKS)
+
+
+def test_a_large_table_does_not_stay_in_memory(data: Path) -> None:
+    """40 MB of pictures in 160 row groups; Arrow holds 16 rows (4 MB) and what it works with."""
+    noise = random.Random(0)
+    rows = [{**CHART, "id": str(i), "image": noise.randbytes(2**18)} for i in range(160)]
+    pq.write_table(pa.Table.from_pylist(rows), data / "test.parquet", row_group_size=1)
+    del rows
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in parquet_rows(data / "test.parquet")]
+    assert len(held) == 160
+    assert max(held) < 16 * 2**20
 
 
 def test_rows_are_read_one_by_one(data: Path) -> None:

@@ -40,6 +40,7 @@ from mmupt.benchmarks.rows import (
     Score,
     asked,
     groups,
+    row_name,
 )
 from mmupt.consensus.canonical import canonical
 from mmupt.consensus.extract import extract
@@ -85,7 +86,7 @@ def row(raw: Raw, place: str, pictures: PictureStore) -> BenchmarkRow:
     kind = _TYPES.get(kind, kind)
     return BenchmarkRow(
         asked(
-            columns.first("id", default=_name(place)),
+            columns.first("id", default=row_name(place)),
             f"{question}\n{PROMPT}",
             columns.pictures(pictures, "image"),
             columns,
@@ -96,12 +97,6 @@ def row(raw: Raw, place: str, pictures: PictureStore) -> BenchmarkRow:
         {"question": question},
         groups(type=kind),
     )
-
-
-def _name(place: str) -> str:
-    """Table and row: rows of two files need different ids."""
-    path, _, line = place.replace(": row ", ":").partition(":")
-    return f"{path.rpartition('/')[2]}-{line.split(' ')[0]}"
 
 
 def score(row: BenchmarkRow, reply: str) -> Score:

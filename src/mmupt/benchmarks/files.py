@@ -23,6 +23,8 @@ MAX_PICTURE_BYTES: Final = 64 * 2**20
 """Largest picture inside a table, in bytes."""
 _BATCH: Final = 16
 """Rows of a parquet file that are decoded at a time: their pictures are in memory together."""
+_BUFFER: Final = 2**20
+"""Bytes of a parquet file that are read at a time."""
 
 Place = str
 Raw = Mapping[str, object]
@@ -102,7 +104,8 @@ def parquet_rows(path: Path) -> Iterator[tuple[Place, Raw]]:
     name = printable(path)
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
+        # Without these the file's bytes stay in memory until its last row.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
             for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1

@@ -32,6 +32,7 @@ from mmupt.benchmarks.rows import (
     Score,
     asked,
     groups,
+    row_name,
 )
 from mmupt.consensus.extract import extract
 from mmupt.data.images import printable
@@ -73,7 +74,7 @@ def row(raw: Raw, place: str, pictures: PictureStore) -> BenchmarkRow:
     shapes = columns.texts("problem_type_graph")
     return BenchmarkRow(
         asked(
-            columns.first("id", "pid", default=place.rpartition(": ")[2]),
+            columns.first("id", "pid", default=row_name(place)),
             f"{problem}\n{PROMPT}",
             columns.pictures(pictures, "images", "image"),
             columns,

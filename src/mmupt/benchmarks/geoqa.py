@@ -38,6 +38,7 @@ from mmupt.benchmarks.rows import (
     asked,
     groups,
     listed,
+    row_name,
 )
 from mmupt.consensus.extract import extract
 from mmupt.consensus.options import options
@@ -76,7 +77,7 @@ def row(raw: Raw, place: str, pictures: PictureStore) -> BenchmarkRow:
     what = "the letter of the right choice" if choices else "number"
     return BenchmarkRow(
         asked(
-            columns.first("id", default=place.rpartition(": ")[2]),
+            columns.first("id", default=row_name(place)),
             f"{problem} {PROMPT.format(what=what)}",
             columns.pictures(pictures, "images", "image", "image_path"),
             columns,

@@ -170,6 +170,12 @@ def asked(
     return Sample(name, problem, images, columns.place, {k: v for k, v in meta.items() if v})
 
 
+def row_name(place: str) -> str:
+    """An id from the place of a row that has none: file and row, as a split may be in shards."""
+    path, _, line = place.replace(": row ", ":").rpartition(":")
+    return f"{path.rpartition('/')[2]}-{line.split(' ')[0]}"
+
+
 def groups(**values: str | Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Columns for subsets, without blank values."""
     return dict(_filled(values))
