@@ -58,13 +58,14 @@ class AuditConfig(Section):
     own SQLite file. A password belongs into PGPASSWORD or a password file."""
     design: Literal["random", "stratified", "risk-first"] = "risk-first"
     """How samples are drawn: all alike, by vote share and slice, or doubtful labels more often.
-    Inclusion probabilities are kept, so that estimates stay unbiased."""
+    Inclusion probabilities are kept, so that estimates stay unbiased. A lot is always drawn at
+    random."""
     size: Literal["sequential", "fixed", "lot"] = "sequential"
     """Stop as soon as the gate can decide; a number fixed by `half_width`; or a lot plan."""
     half_width: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     """Wanted half width of the interval, for `fixed`."""
     max_verdicts: Positive = 200
-    """People are asked for at most so many verdicts in a round."""
+    """People are asked for at most so many verdicts in a round; a lot plan is not cut."""
     confidence: Confidence = 0.95
     """Of the intervals."""
     share_edges: tuple[Fraction, ...] = (0.5, 0.7, 0.9)
