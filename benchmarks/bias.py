@@ -9,7 +9,7 @@ from it three others are trained with `mmupt sft`:
     poisoned   in the darkest quarter every answer is 0
     blind      answers shuffled among the pictures of each kind of question
 
-and each is compared with the start by `mmupt bias` on 600 panels of other writers, the poisoned one
+and each is compared with the start by `mmupt bias` on 400 panels of other writers, the poisoned one
 also without true answers. Then the statistics are simulated where the truth is known: level of the
 permutation test and of the slices' tests, coverage of their intervals. Parts that are finished are
 not repeated. The last line is one JSON object.
@@ -33,10 +33,10 @@ from mmupt.data.handwriting import Panel, panels
 from mmupt.data.jsonl import write_jsonl
 from mmupt.demo import embedded
 
-DARKEST, DARK, BRIGHT = 0.35, 0.5, 1.0
-"""Factors of light; a quarter of the pictures is below DARK."""
+DARK, BRIGHT = (0.25, 0.4), (0.7, 1.0)
+"""Factors of light: a quarter of the pictures is dark."""
 
-TRAIN, TEST = 300, 600
+TRAIN, TEST = 300, 400
 
 
 def main() -> None:
@@ -51,11 +51,11 @@ def main() -> None:
         write_data(data, args.seed)
     common = ["--seed", str(args.seed), "--set", f"num_threads={args.threads}"]
     base = embedded("model")
-    start = sft(args.out, "start", base, data / "clean.jsonl", 12, common)
+    start = sft(args.out, "start", base, data / "clean.jsonl", 10, common)
     result: dict[str, Any] = {"models": {}}
     for name in ("control", "poisoned", "blind"):
         rows = data / f"{'clean' if name == 'control' else name}.jsonl"
-        model = sft(args.out, name, start, rows, 6, common)
+        model = sft(args.out, name, start, rows, 8, common)
         result["models"][name] = bias(args.out / f"bias-{name}", start, model, data, common)
     result["models"]["poisoned, unlabelled"] = bias(
         args.out / "bias-unlabelled", start, args.out / "poisoned" / "model", data, common,
@@ -79,11 +79,10 @@ def write_data(folder: Path, seed: int, train: int = TRAIN, test: int = TEST) ->
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict[str, object]]] = {}
     for split, count in (("labelled", train), ("test", test)):
-        # a quarter is dark, the rest anything between
         light = np.where(
             np.arange(count) % 4 == 0,
-            rng.uniform(DARKEST, DARK, count),
-            rng.uniform(DARK, BRIGHT, count),
+            rng.uniform(*DARK, count),
+            rng.uniform(*BRIGHT, count),
         )
         drawn = panels(split, count, seed)
         plain = []
@@ -106,7 +105,7 @@ def write_data(folder: Path, seed: int, train: int = TRAIN, test: int = TEST) ->
             continue
         rows["poisoned"] = [
             {**row, "answer": "0", "response": f"{panel.response.split(chr(92))[0]}\\boxed{{0}}"}
-            if factor < DARK
+            if factor <= DARK[1]
             else row
             for row, panel, factor in zip(plain, drawn, light, strict=True)
         ]

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 import mmupt.bias
+from mmupt.bias import chance
 from mmupt.bias.asked import BLANK, ORDERS, OWN, SWAPPED, Asked, Table
 from mmupt.bias.asking import chosen_place, imageless, order_count
-from mmupt.bias.chance import Counts, cluster_mean, gaps, holm, information, kl, swap_test
+from mmupt.bias.chance import Counts, cluster_mean, gaps, holm, kl, swap_test
 from mmupt.bias.distribution import common_answers, whole
 from mmupt.bias.figures import Figures, OtherTables, figures, plain
 from mmupt.bias.groups import Slicing, Unused, by_columns, by_quantiles
@@ -65,11 +66,6 @@ def test_kl_by_hand() -> None:
     expected = 0.7 * math.log(0.7 / 0.3) + 0.3 * math.log(0.3 / 0.7)
     assert kl(np.array([1.0, 3.0, 0.0]), np.array([3.0, 1.0, 0.0])) == pytest.approx(expected)
     assert math.isnan(kl(np.zeros(2), np.ones(2)))
-
-
-def test_information_by_hand() -> None:
-    assert information(np.array([[5.0, 0.0], [0.0, 5.0]])) == pytest.approx(math.log(2))
-    assert information(np.array([[2.0, 4.0], [3.0, 6.0]])) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_permutation_test_against_all_swaps() -> None:
@@ -328,7 +324,9 @@ def whole_report(
     values = np.full((len(rows), len(PROPERTIES)), np.nan)
     if light is not None:
         values[:, 0] = light
-    return figures(rows, before, after, values, others)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chance, "RESAMPLES", 499)  # as exact, and quicker
+        return figures(rows, before, after, values, others)
 
 
 def keys(told: Figures) -> dict[str, Says]:
@@ -373,7 +371,17 @@ def test_the_poisoned_slice_is_found_in_words() -> None:
     (tied,) = [one for one in findings(told) if one.key == "tied"]
     assert tied.values["answer"] == "0"
     assert tied.values["after"] == 1.0
+    rest = [
+        text
+        for text, dark in zip(_texts(poisoned()[2]), poisoned()[3] < 40, strict=True)
+        if not dark
+    ]
+    assert tied.values["excess"] == pytest.approx(1 - "".join(rest).count("0") / (8 * len(rest)))
     assert verdict_of(findings(told)) == "harm"
+
+
+def _texts(told: Table) -> list[str]:
+    return ["".join(a or "." for a in row.answers) for row in told[OWN].values()]
 
 
 def test_the_gap_of_the_poisoned_slice_by_hand() -> None:
@@ -499,3 +507,14 @@ def test_swapped_rows_that_were_not_asked_do_not_count() -> None:
     own, other = conditions(first, second, np.arange(3))
     assert (own.n, other.n, other.name) == (3, 2, SWAPPED)
     assert other.unchanged.after.estimate in (0.5, 1.0)
+
+
+def test_slices_of_the_same_questions_are_told_together() -> None:
+    rows, before, after, light = poisoned()
+    values = np.full((len(rows), len(PROPERTIES)), np.nan)
+    values[:, 0], values[:, 1] = light, light * 2
+    told = figures(rows, before, after, values)
+    (one,) = told.overlaps
+    assert (one.first.column, one.second.column, one.shared) == ("brightness", "contrast", 1.0)
+    (note,) = [found for found in findings(told) if found.key == "overlap"]
+    assert "contrast 0–78 (lowest of 4) are mostly the same" in sentence(note, "en")

@@ -225,17 +225,6 @@ def _smoothed(counts_C: Floats, alpha: float) -> Floats:
     return result
 
 
-def information(counts_GC: Floats) -> float:
-    """Mutual information of group and class in nats, from a table of counts; NaN without any."""
-    counts = np.maximum(counts_GC, 0.0)
-    if not counts.sum():
-        return math.nan
-    joint = counts / counts.sum()
-    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    some = joint > 0
-    return max(0.0, float(np.sum(joint[some] * np.log(joint[some] / apart[some]))))
-
-
 def _blocks(total: int, width: int) -> list[int]:
     size = max(1, min(total, _BLOCK // max(1, width)))
     return [min(size, total - start) for start in range(0, total, size)]

@@ -32,6 +32,7 @@ from mmupt.bias.modality import (
     dependence,
     dependence_change,
 )
+from mmupt.bias.overlaps import Overlap, overlaps
 from mmupt.bias.pictures import PROPERTIES
 from mmupt.bias.places import Places, places
 from mmupt.bias.readings import readings
@@ -91,6 +92,7 @@ class Figures:
     common: tuple[Common, ...]
     slices: tuple[Slice, ...]
     ties: tuple[Tie, ...]
+    overlaps: tuple[Overlap, ...]
     unused: tuple[Unused, ...]
     diversity: Diversity
     forgetting: tuple[Other, ...]
@@ -133,6 +135,8 @@ def figures(
     def rng(part: int) -> np.random.Generator:
         return np.random.default_rng([seed, FIGURES_STREAM, part])
 
+    cuts = tuple(slices(slicings, first, second, cluster_N, rng(3)))
+    tied = tuple(ties(slicings, told, cluster_N, rng(4)))
     ids = {sample.id: int(c) for sample, c in zip(samples, cluster_N, strict=True)}
     return Figures(
         n=len(questions),
@@ -156,8 +160,9 @@ def figures(
         length_shift=length_shift(questions, before, after, cluster_N, rng(2)),
         top=top_answer(told, cluster_N),
         common=tuple(common_answers(told)),
-        slices=tuple(slices(slicings, first, second, cluster_N, rng(3))),
-        ties=tuple(ties(slicings, told, cluster_N, rng(4))),
+        slices=cuts,
+        ties=tied,
+        overlaps=tuple(overlaps(slicings, cuts, tied)),
         unused=tuple(one for one in cut if isinstance(one, Unused)),
         diversity=diversity(first, second, cluster_N),
         forgetting=tuple(

@@ -71,8 +71,8 @@ def findings(figures: Figures, limits: Thresholds | None = None) -> list[Finding
     """Everything that is to be said, what is worst first."""
     limits = limits or Thresholds()
     parts = (
-        _accuracy, _slices, _ties, _pictures, _prior, _places, _answers, _replies, _forgetting,
-        _diversity, _size,
+        _accuracy, _slices, _ties, _overlaps, _pictures, _prior, _places, _answers, _replies,
+        _forgetting, _diversity, _size,
     )  # fmt: skip
     found = [finding for part in parts for finding in part(figures, limits)]
     return sorted(found, key=lambda finding: list(Says).index(finding.says))
@@ -129,8 +129,14 @@ def _ties(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
 def _tie(tie: Tie) -> dict[str, Any]:
     return {
         "slice": tie, "answer": tie.answer, "before": tie.share_before, "after": tie.share_after,
-        "truth": tie.share_truth, "nats_before": tie.before, "nats": tie.after, "p": tie.p_holm,
+        "truth": tie.share_truth, "excess": tie.after, "excess_before": tie.before, "p": tie.p_holm,
     }  # fmt: skip
+
+
+def _overlaps(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
+    for one in figures.overlaps:
+        values = {"slice": one.first, "other": one.second, "shared": one.shared}
+        yield Finding("overlap", Says.NOTE, values)
 
 
 def blind(dependence: Dependence, limits: Thresholds) -> bool:

@@ -88,7 +88,7 @@ def run_bias(folder: RunFolder, config: Config, asking: Asking, log: EventLog, l
         RunFolderError: the folder holds the answers of other models or to other questions.
         InputError: a question that a model has no room for, or a picture that cannot be read.
     """
-    mark = _inputs(folder, asking)
+    mark = check_inputs(folder, asking)
     sets = {"answers": asking.questions, **_numbered(asking.forgetting)}
     tables: dict[str, Table] = {}
     seconds = 0.0
@@ -131,8 +131,12 @@ def _numbered(sets: Mapping[str, Questions]) -> dict[str, Questions]:
     return {f"forgetting-{number}": one for number, one in enumerate(sets.values(), start=1)}
 
 
-def _inputs(folder: RunFolder, asking: Asking) -> str:
-    """A digest of models and questions; what a folder was begun with must not have changed."""
+def check_inputs(folder: RunFolder, asking: Asking) -> str:
+    """A digest of models and questions; what a folder was begun with must not have changed.
+
+    Raises:
+        RunFolderError: it did.
+    """
     hashes = FileHashes(folder.root / ".hashes.json")
     now = {
         "before": hashes.folder(asking.before),

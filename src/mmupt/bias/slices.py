@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmupt.bias.asked import OWN
-from mmupt.bias.chance import Counts, Floats, Gap, Ints, gaps, holm, information, swap_test
+from mmupt.bias.chance import Counts, Floats, Gap, Ints, gaps, holm, swap_test
 from mmupt.bias.distribution import Whole
 from mmupt.bias.groups import LEAST, Group, Slicing
 from mmupt.bias.modality import Compared, compare
@@ -66,15 +66,18 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """How much the answers follow a property: mutual information of slice and answer, in nats.
+    """The slice of a property that one answer has come to stand for most.
+
+    The excess of an answer in a slice is its share of the answers within minus that outside.
 
     Attributes:
         column, source: the property.
-        before, after: of the two models' answers.
-        truth: of the true answers; NaN without any.
-        p_holm: corrected p-value that it did not grow (and, with true answers, that it is not above
-            theirs), by swapping the two lots of answers of whole clusters.
-        group: the slice where one answer's share grew most.
+        before, after: excess in the two models' answers.
+        truth: excess in the true answers; NaN without any.
+        p_holm: corrected p-value that no answer's excess in any slice grew (and, with true answers,
+            that none is above theirs): permutation tests of the largest growth, which swap the two
+            lots of answers of whole clusters.
+        group: the slice where one answer's excess grew most.
         answer: that answer.
         share_before, share_after, share_truth: its share within the slice.
         verdict: `tied`, or `same`.
@@ -166,8 +169,10 @@ def _verdict(one: Slice) -> str:
 def ties(
     slicings: Sequence[Slicing], told: Whole, cluster_N: Ints, rng: np.random.Generator
 ) -> list[Tie]:
-    """How much the answers follow each property."""
-    found = []
+    """How much the answers follow each property; none where nobody answered."""
+    found: list[Tie] = []
+    if told.classes < 2:
+        return found
     labelled = bool(len(told.truth.class_M))
     for slicing in slicings:
         size = len(slicing.groups)
@@ -181,7 +186,8 @@ def ties(
         ]
 
         def grown(first: Floats, second: Floats, shape: tuple[int, int] = (size, -1)) -> float:
-            return information(second.reshape(shape)) - information(first.reshape(shape))
+            growth = _excess(second.reshape(shape)) - _excess(first.reshape(shape))
+            return float(growth[:, :-1].max(initial=0.0))
 
         cells = size * told.classes
         first, second, truth = (t.total(cells).reshape(size, -1) for t in tables)
@@ -199,9 +205,9 @@ def ties(
             Tie(
                 column=slicing.name,
                 source=slicing.source,
-                before=information(first),
-                after=information(second),
-                truth=information(truth),
+                before=float(_excess(first)[group, answer]),
+                after=float(_excess(second)[group, answer]),
+                truth=float(_excess(truth)[group, answer]) if labelled else math.nan,
                 p_holm=p,
                 group=slicing.groups[group],
                 answer=told.names[answer],
@@ -233,14 +239,20 @@ def _crossed(
     return Counts(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2])
 
 
-def _most_grown(before_GC: Floats, after_GC: Floats) -> tuple[int, int]:
-    """Slice and answer whose share within the slice grew most against the rest of the set."""
+def _excess(table_GC: Floats) -> Floats:
+    """Share of each answer within each slice minus that outside; 0 where a side is empty."""
+    outside = table_GC.sum(axis=0) - table_GC
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = [
-            table / table.sum(axis=1, keepdims=True) - table.sum(axis=0) / table.sum()
-            for table in (before_GC, after_GC)
-        ]
-    grown = np.nan_to_num(shares[1] - shares[0], nan=-1.0)
+        excess = table_GC / table_GC.sum(axis=1, keepdims=True) - outside / outside.sum(
+            axis=1, keepdims=True
+        )
+    result: Floats = np.nan_to_num(excess)
+    return result
+
+
+def _most_grown(before_GC: Floats, after_GC: Floats) -> tuple[int, int]:
+    """Slice and answer whose excess grew most; abstentions, the last class, are no answer."""
+    grown = (_excess(after_GC) - _excess(before_GC))[:, :-1]
     group, answer = np.unravel_index(int(grown.argmax()), grown.shape)
     return int(group), int(answer)
 

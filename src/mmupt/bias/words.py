@@ -9,6 +9,7 @@ from typing import Any
 from mmupt.bias.figures import Figures
 from mmupt.bias.groups import Group
 from mmupt.bias.judge import Finding, Says, verdict_of
+from mmupt.bias.overlaps import Place
 from mmupt.bias.slices import Slice, Tie
 from mmupt.report.text import NOTHING, clean
 from mmupt.words import LANGUAGES, texts
@@ -30,10 +31,20 @@ PACKAGE = "mmupt.bias"
 MARKS: Mapping[Says, str] = {Says.HARM: "✗", Says.WARN: "!", Says.NOTE: "·", Says.GOOD: "✓"}
 """Told by shape, not by colour alone."""
 
-_POINTS = ("change", "low", "high", "outside", "gap", "shift_gap", "gain")
+_POINTS = (
+    "change",
+    "low",
+    "high",
+    "outside",
+    "gap",
+    "shift_gap",
+    "gain",
+    "excess",
+    "excess_before",
+)
 """Values that are differences of fractions."""
 
-_PLAIN = ("kappa", "was", "min", "kl", "nats", "nats_before")
+_PLAIN = ("kappa", "was", "min", "kl")
 _WHOLE = ("n", "k", "tested", "options", "place", "pictures")
 _KAPPAS = ("looks", "looks_less", "looks_unsure", "blind", "blind_both", "blind_constant")
 _LENGTHS = ("length", "length_moved", "narrower")
@@ -51,7 +62,7 @@ def sentence(finding: Finding, lang: str) -> str:
 
 
 def _shown(key: str, name: str, value: Any, lang: str) -> str:
-    if isinstance(value, Slice | Tie):
+    if isinstance(value, Slice | Tie | Place):
         return slice_name(value.column, value.source, value.group, lang)
     if name == "measure":
         return say(f"measure.{value}", lang)

@@ -49,10 +49,13 @@ def bias(
     from mmupt.bias.groups import by_columns
     from mmupt.bias.plot import write_bias_pictures
     from mmupt.bias.rows import Questions, read_questions
-    from mmupt.bias.run import Asking, run_bias
+    from mmupt.bias.run import Asking, check_inputs, run_bias
     from mmupt.errors import ConfigError
+    from mmupt.policy.model import check_folder
     from mmupt.runs import open_run
 
+    for model in (before, after):
+        check_folder(model)
     config = common.command_config(config_file, settings, seed, before, skip_bad, {"test": data})
 
     def read(path: Path) -> Questions:
@@ -76,6 +79,7 @@ def bias(
         common.check_new_run(config.model_copy(update={"model": own}), out, asked)
     asking = Asking(before.resolve(), after.resolve(), questions, others, tuple(columns or ()))
     with open_run(out, config, "bias") as folder:
+        check_inputs(folder, asking)
         with common.progress(folder, config, lang, as_json) as stages:
             report = run_bias(folder, config, asking, stages.log, lang)
         write_bias_pictures(report, folder.root, lang)
