@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from mmupt.benchmarks.catalog import BENCHMARKS, benchmark, read_rows
-from mmupt.benchmarks.files import parquet_rows
+from mmupt.benchmarks.files import DataFolder, Pictures, parquet_rows
 from mmupt.benchmarks.rows import BenchmarkRow
 from mmupt.data.images import load_image
 from mmupt.errors import ConfigError, InputError
@@ -208,6 +208,26 @@ def test_wemath_from_parquet_and_from_json(data: Path) -> None:
     write(other / "testmini.json", [{**row, "image_path": "2steps/image/1-1.png"}])
     (same,) = read("wemath", other)
     assert (same.sample.problem, same.choices) == (first.sample.problem, first.choices)
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("A. 3, 5, 4; B. 3, 50, 40; C. 30, 50, 40.; D. None",
+         ("3, 5, 4", "3, 50, 40", "30, 50, 40.", "None")),
+        ("A. 1 cm;B. 1.5 cm;C. 3.14 cm; D. None", ("1 cm", "1.5 cm", "3.14 cm", "None")),
+        ("A. F;    B. D;    C. B;    D. I; E. None", ("F", "D", "B", "I", "None")),
+        ("A. B; B. C; C. D; D. E; E. None", ("B", "C", "D", "E", "None")),
+        ("A. 15π;B. 10π;C. 5π; D. None", ("15π", "10π", "5π", "None")),
+        ("A. Left; B. Right; C. Unknown.; D. None", ("Left", "Right", "Unknown.", "None")),
+    ],
+)  # fmt: skip
+def test_options_of_wemath_as_they_are_spaced(option: str, choices: tuple[str, ...]) -> None:
+    raw = {"ID": "2steps_1", "key": "2steps_1", "question": "q", "option": option, "answer": "C"}
+    row = BENCHMARKS["wemath"].row(raw, "row", Pictures(DataFolder(Path()), Path()))
+    assert (row.choices, row.answer) == (choices, "C")
+    for reply in ("<Answer>: <<C>>", f"<Answer>: <<C. {choices[2]}>>"):
+        assert BENCHMARKS["wemath"].rule(row, reply).right
 
 
 def test_geometry3k_from_parquet_and_from_folders(data: Path) -> None:
