@@ -208,6 +208,9 @@ def _reviewers(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 def _steps(project: Project, name: str) -> dict[str, int]:
-    """Update by sample id, from the frame; nothing where it is gone."""
-    path = project.frame(name)
-    return {one.sample_id: one.step for one in read_frame(path)} if path.is_file() else {}
+    """Update by sample id, from the frame; nothing where it is gone or broken, as the verdicts
+    stand without it."""
+    try:
+        return {one.sample_id: one.step for one in read_frame(project.frame(name))}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -84,7 +84,7 @@ def sample_facts(folder: Path, sample: str) -> list[dict[str, Any]]:
 def facts_of(folder: Path) -> dict[str, Any] | None:
     """The facts of the project in a folder; None where it is a run without one."""
     project = Project(folder)
-    return project_facts(find_project(folder)) if project.database.is_file() else None
+    return project_facts(project) if project.database.is_file() else None
 
 
 def project_facts(project: Project) -> dict[str, Any]:
