@@ -169,9 +169,9 @@ def _text_layers(decoder: Any) -> Dense:
 def _add_text(model: Any, tokens: int, pairs: int) -> None:
     decoder, config = model.get_decoder(), model.config.get_text_config()
     _add(products(tokens, _text_layers(decoder)))
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    _add(attention(pairs, heads * size, config.num_hidden_layers))
+    if heads := getattr(config, "num_attention_heads", 0):
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        _add(attention(pairs, heads * size, config.num_hidden_layers))
 
 
 def _add(flops: tuple[float, float]) -> None:

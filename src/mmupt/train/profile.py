@@ -32,7 +32,8 @@ def machine_rate(
     """
     text = policy.model.config.get_text_config()
     hidden = int(text.hidden_size)
-    inner = int(getattr(text, "intermediate_size", None) or 4 * hidden)
+    inner = getattr(text, "intermediate_size", None) or 4 * hidden
+    inner = max(inner) if isinstance(inner, list | tuple) else int(inner)  # Gemma3n: by layer
     dtype = torch.bfloat16 if bf16 else policy.model.dtype
     rate = processes.sum([matmul_rate(hidden, inner, dtype, str(policy.device))])[0]
     log.emit(
