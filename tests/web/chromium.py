@@ -43,7 +43,9 @@ def chromium() -> Iterator[Any]:
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
     """An app on a free port of this machine; its address."""
-    bound = socket.create_server(("127.0.0.1", 0))
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.bind(("127.0.0.1", 0))
+    bound.listen(64)
     settings = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

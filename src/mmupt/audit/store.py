@@ -231,8 +231,15 @@ class AuditStore:
         with reading(self._engine) as connection:
             return tuple(rows.read_outline(self._place(connection, name)))
 
-    def seen(self, name: str) -> Seen:
-        """The verdicts on an audit up to now, kept between calls; hold its lock to read it."""
+    def seen(self, name: str, *, fresh: bool = True) -> Seen:
+        """The verdicts on an audit, kept between calls; hold its lock to read it.
+
+        Args:
+            name: of the audit.
+            fresh: up to now; else what is known, such as just after a claim, which reads on too.
+        """
+        if not fresh and name in self._seen:
+            return self._seen[name]
         with reading(self._engine) as connection:
             return self._read_on(self._place(connection, name))
 

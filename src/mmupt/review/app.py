@@ -90,7 +90,7 @@ class Pages:
         item = self.desk.claim(audit, session.reviewer, wanted) if audit else None
         if item is None:
             return self._overview(request, done=True)
-        return self._sample(request, item, wanted)
+        return self._sample(request, item, wanted, fresh=False)
 
     def item(self, request: Request) -> Response:
         """One sample, such as one that was judged already."""
@@ -196,18 +196,21 @@ class Pages:
 
     def _asked(self, request: Request) -> tuple[Session, str, Filter]:
         """Who asks, for which audit (where none is named, the last), and which samples of it."""
-        names = self.desk.names()
-        audit = request.query_params.get("audit") or (names[-1] if names else "")
-        if audit and audit not in names:
-            raise InputError(f"no audit {clean(audit, 60)!r}; there is: {', '.join(names[-10:])}")
+        audit = request.query_params.get("audit") or (self.desk.names() or ("",))[-1]
+        if audit and not self.desk.has(audit):
+            there = ", ".join(self.desk.names()[-10:])
+            raise InputError(f"no audit {clean(audit, 60)!r}; there is: {there}")
         return request.scope["mmupt"]["session"], audit, _filter(dict(request.query_params))
 
-    def _sample(self, request: Request, item: Item, wanted: Filter) -> Response:
+    def _sample(
+        self, request: Request, item: Item, wanted: Filter, *, fresh: bool = True
+    ) -> Response:
         session: Session = request.scope["mmupt"]["session"]
-        view = self.desk.view(item, session.reviewer, wanted)
+        view = self.desk.view(item, session.reviewer, wanted, fresh=fresh)
         return self._page(
             request.scope, "item.html", view=view, audit=item.audit, wanted=wanted,
-            key=str(uuid.uuid4()), undo_key=str(uuid.uuid4()), **self._stands(item.audit),
+            key=str(uuid.uuid4()), undo_key=str(uuid.uuid4()),
+            **self._stands(item.audit, fresh=False),
             comes_back=address("/item", audit=item.audit, item=str(item.position), **wanted.query),
         )  # fmt: skip
 
@@ -215,21 +218,18 @@ class Pages:
         session, audit, wanted = self._asked(request)
         if not audit:
             return self._page(request.scope, "message.html", status=0, line="")
-        stands, outline = self._stands(audit), self.desk.board.outline(audit)
+        stands = self._stands(audit)
         return self._page(
             request.scope, "progress.html", done=done, audit=audit, wanted=wanted,
             names=self.desk.names(), **stands, choices=self.desk.choices(audit),
             skipped=self.desk.skipped(audit, session.reviewer),
             disputed=[self.desk.place(audit, unit) for unit in stands["figures"].disputed[:200]],
-            latest=[
-                (position, outline[position].pseudo_label, one)
-                for position, one in self.desk.latest(audit, session.reviewer, LATEST)
-            ],
+            latest=self.desk.latest(audit, session.reviewer, LATEST),
             comes_back=address("/progress", audit=audit, **wanted.query),
         )  # fmt: skip
 
-    def _stands(self, audit: str) -> dict[str, Any]:
-        seen = self.desk.store.seen(audit)
+    def _stands(self, audit: str, *, fresh: bool = True) -> dict[str, Any]:
+        seen = self.desk.store.seen(audit, fresh=fresh)
         with seen.lock:
             turn, judged = seen.turn, seen.judged
         return {"figures": self.desk.board.figures(audit, turn), "turn": turn, "done_units": judged}

@@ -136,12 +136,18 @@ class Desk:
         self.store, self.config, self.pictures = store, config, pictures
         self.blind, self.second = blind, second
         self.board = Board(store, config)
-        self._places: dict[str, dict[str, int]] = {}
+        self._names: tuple[str, ...] = ()
+        self._outlines: dict[str, dict[str, Outline]] = {}
         self.units = lru_cache(maxsize=16)(self._units)
 
     def names(self) -> tuple[str, ...]:
         """The audits, oldest first."""
-        return self.store.names()
+        self._names = self.store.names()
+        return self._names
+
+    def has(self, audit: str) -> bool:
+        """Whether there is such an audit; they do not go away."""
+        return audit in self._names or audit in self.names()
 
     def claim(self, audit: str, reviewer: str, wanted: Filter) -> Item | None:
         """The next sample for a reviewer; None: nothing is left for them."""
@@ -179,14 +185,12 @@ class Desk:
 
     def place(self, audit: str, unit: str) -> int:
         """Where a unit is in the order."""
-        if audit not in self._places:
-            self._places[audit] = {one.unit: one.position for one in self.board.outline(audit)}
-        return self._places[audit][unit]
+        return self._outline(audit, unit).position
 
-    def view(self, item: Item, reviewer: str, wanted: Filter) -> View:
-        """A sample as a reviewer may see it."""
+    def view(self, item: Item, reviewer: str, wanted: Filter, *, fresh: bool = True) -> View:
+        """A sample as a reviewer may see it; `fresh` as in `AuditStore.seen`."""
         shown = _shown(item)
-        seen = self.store.seen(item.audit)
+        seen = self.store.seen(item.audit, fresh=fresh)
         with seen.lock:
             by = dict(seen.of(item.unit))
             judged = seen.history.get(reviewer, {})
@@ -239,13 +243,13 @@ class Desk:
             ]
         return tuple(sorted(self.place(audit, unit) for unit in units))
 
-    def latest(self, audit: str, reviewer: str, count: int) -> list[tuple[int, Verdict]]:
-        """A reviewer's last verdicts with their samples' places, the last one first."""
+    def latest(self, audit: str, reviewer: str, count: int) -> list[tuple[Outline, Verdict]]:
+        """A reviewer's last verdicts with what they are on, the last one first."""
         seen = self.store.seen(audit)
         with seen.lock:
             units = list(seen.history.get(reviewer, {}))[-count:][::-1]
             found = [seen.by_unit[unit][reviewer] for unit in units]
-        return [(self.place(audit, one.unit), one) for one in found]
+        return [(self._outline(audit, one.unit), one) for one in found]
 
     def choices(self, audit: str) -> dict[str, list[str]]:
         """What one can filter by."""
@@ -255,6 +259,11 @@ class Desk:
             "rule": sorted({rule for one in outline for rule in one.rules}),
             "group": sorted({f"{k}={v}" for one in outline for k, v in one.slices.items() if v}),
         }
+
+    def _outline(self, audit: str, unit: str) -> Outline:
+        if audit not in self._outlines:
+            self._outlines[audit] = {one.unit: one for one in self.board.outline(audit)}
+        return self._outlines[audit][unit]
 
     def _units(self, audit: str, wanted: Filter) -> frozenset[str]:
         return frozenset(one.unit for one in self.board.outline(audit) if wanted.fits(one))

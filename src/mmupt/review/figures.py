@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
 
@@ -15,6 +16,7 @@ from mmupt.audit.records import Outline
 from mmupt.audit.store import AuditStore
 from mmupt.audit.verdicts import judges, outcomes, ratings, resolve
 from mmupt.config import Config
+from mmupt.errors import MmuptError
 from mmupt.pipeline.auditing import threshold_of
 
 QUICK = 0.03
@@ -96,7 +98,8 @@ class Board:
 
     def _later(self, audit: str) -> None:
         try:
-            self._work_out(audit)
+            with suppress(MmuptError):  # the page that needs the database tells
+                self._work_out(audit)
         finally:
             with self._lock:
                 self._busy.discard(audit)
