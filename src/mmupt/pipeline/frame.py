@@ -75,10 +75,15 @@ def rollout_rows(folder: Path, stage: str, last_step: int) -> Iterator[dict[str,
 
 
 def last_rows(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last row of each sample, in the order of their first."""
+    """The last row of each sample, in the order of their first.
+
+    One whose label was trained on goes before later ones that a filter held back.
+    """
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        found[row["sample_id"]] = row
+        former = found.get(row["sample_id"])
+        if former is None or row["kept"] or not former["kept"]:
+            found[row["sample_id"]] = row
     return list(found.values())
 
 

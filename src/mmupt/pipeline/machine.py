@@ -148,7 +148,17 @@ class Machine:
                 refused = halt  # a round that people have added since goes on without it
             else:
                 return halt
-        return refused or Halt("done", last)
+        if refused is not None:
+            return refused
+        introduced = self._introduced() if self.config.gate is not None else None
+        return introduced or Halt("done", last)
+
+    def _introduced(self) -> Halt | None:
+        """Whether a version is still being introduced."""
+        state = self._told(lambda: self.registry.current())
+        if state.challenger is None or state.rollout is None:
+            return None
+        return Halt("introducing", state.challenger, _introducing(state.challenger))
 
     def _begun(self, rounds: Sequence[Round]) -> bool:
         """Whether any of these rounds has begun."""

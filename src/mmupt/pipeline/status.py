@@ -45,6 +45,8 @@ def project_status(project: Project) -> dict[str, Any]:
         state = str(halt.get("state"))
         if state not in get_args(StateName):
             state = "interrupted"
+        elif state in ("done", "refused", "insufficient") and _added(project, rounds):
+            state = "waiting"  # for its next run
     store = project.audits(config)
     audits = {
         audit.name: audit_figures(standing)
@@ -65,6 +67,12 @@ def project_status(project: Project) -> dict[str, Any]:
         "rounds": [asdict(one) for one in rounds],
         "audits": audits,
     }
+
+
+def _added(project: Project, rounds: list[Round]) -> bool:
+    """Whether people have added a round that has not begun."""
+    added = [one for one in rounds if not one.planned]
+    return any(read_record(project.steps, f"{one.stage}/train") is None for one in added)
 
 
 def step_names(config: Config, rounds: list[Round], current: State) -> list[str]:

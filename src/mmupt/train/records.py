@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmupt.types import Finish
+
 if TYPE_CHECKING:
     from mmupt.train.grpo import Judged
 
@@ -26,6 +28,8 @@ SCHEMA = pa.schema(
         ("images", pa.list_(pa.string())),
         ("completions", pa.list_(pa.string())),
         ("views", pa.list_(pa.int32())),
+        ("truncated", pa.list_(pa.bool_())),
+        ("tokens", pa.list_(pa.int32())),
         ("answers", pa.list_(pa.string())),
         ("teacher_answers", pa.list_(pa.string())),
         ("classes", pa.list_(pa.int32())),
@@ -53,6 +57,8 @@ def write_rollouts(folder: Path, stage: str, step: int, judged: Sequence[Judged]
             "images": [str(path) for path in j.group.sample.images],
             "completions": [c.text for c in j.group.completions],
             "views": [c.view for c in j.group.completions],
+            "truncated": [c.finish is Finish.LENGTH for c in j.group.completions],
+            "tokens": [len(c.token_ids) for c in j.group.completions],
             "answers": list(j.answers),
             "teacher_answers": list(j.label.answers),
             "classes": list(j.label.vote.classes),
