@@ -230,6 +230,17 @@ def test_charts_mark_the_guard_and_the_audit_and_say_so(run_dir: Path) -> None:
     assert "round 1: kept is update 1 of 2." in page.text
 
 
+def test_many_findings_of_the_guard_are_counted(run_dir: Path) -> None:
+    with (run_dir / "events.jsonl").open("a") as file:
+        for step in range(3, 13):
+            event = {"type": "guard_finding", "stage": "round-1", "step": step, "rule": "r"}
+            file.write(json.dumps(event) + "\n")
+    text = page_of(run_dir).text
+    assert "round 1, update 5: r" in text
+    assert "round 1, update 6" not in text
+    assert "round 1: 7 further findings" in text  # 11 of updates 2 to 12, 4 told
+
+
 def test_wrong_majorities_and_changes_stand_with_their_pictures(run_dir: Path) -> None:
     page = page_of(run_dir)
     assert "votes 7, people 9" in page.text

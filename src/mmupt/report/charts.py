@@ -31,6 +31,9 @@ from mmupt.report.table import common_k
 from mmupt.report.text import clean, count, percent, percent_range, stage_title, words
 from mmupt.report.values import StageView, arms_of, interval, number, stages_of
 
+_MOST_FINDINGS = 4
+"""Of the guard, told in words for one round; a rule that is broken once is mostly broken again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
@@ -122,7 +125,8 @@ def guard_lines(run: RunRecord, lang: str) -> list[str]:
     lines = []
     for stage, _ in label_free_steps(run):
         title = stage_title(stage, lang)
-        for event in events_of(run, "guard_finding", stage):
+        findings = events_of(run, "guard_finding", stage)
+        for event in findings[:_MOST_FINDINGS]:
             lines.append(
                 texts["guard_found"].format(
                     stage=title, step=step_of(event.get("step")),
@@ -130,6 +134,9 @@ def guard_lines(run: RunRecord, lang: str) -> list[str]:
                     evidence=clean(str(event.get("evidence")), 300),
                 )
             )  # fmt: skip
+        if len(findings) > _MOST_FINDINGS:
+            more = count(len(findings) - _MOST_FINDINGS)
+            lines.append(texts["guard_more"].format(stage=title, count=more))
         for event in events_of(run, "best_checkpoint", stage)[-1:]:
             lines.append(
                 texts["guard_kept"].format(

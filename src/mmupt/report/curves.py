@@ -127,7 +127,7 @@ def signal_axes(axes: Axes, run: RunRecord, lang: str, audits: Audits = ()) -> b
         for style in SIGNAL_STYLES:
             _signal(axes, steps, style.key, style, start, window_of(total))
         _precision(axes, audited(audits, stage), start)
-        _guard_marks(axes, run, stage, start)
+        _guard_marks(axes, run, stage, start, length)
         start += length
     published = events_of(run, "grpo_step", "published")
     if rounds and published:
@@ -214,10 +214,12 @@ def _precision(axes: Axes, periods: Sequence[Mapping[str, Any]], start: int) -> 
                   markeredgecolor="white", markeredgewidth=0.8, zorder=5)  # fmt: skip
 
 
-def _guard_marks(axes: Axes, run: RunRecord, stage: str, start: int) -> None:
-    """Along the upper edge, so that they hide no curve."""
+def _guard_marks(axes: Axes, run: RunRecord, stage: str, start: int, length: int) -> None:
+    """Along the upper edge, so that they hide no curve; none beyond the steps that are drawn."""
     for kind, style in (("guard_finding", FINDING_STYLE), ("best_checkpoint", KEPT_STYLE)):
         for event in events_of(run, kind, stage):
+            if step_of(event.get("step")) > length:
+                continue
             place = start + step_of(event.get("step"))
             axes.axvline(place, color=style.colour, linewidth=0.7, alpha=0.5, zorder=1)
             axes.plot(

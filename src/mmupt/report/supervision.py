@@ -27,6 +27,8 @@ _WH = 3600.0
 """Joules of a Wh."""
 
 _LONG, _NAME = 2000, 80
+_MOST_GROUPS = 40
+"""Of slices; all stand in `report.json`."""
 
 
 def rows_of(facts: Facts, key: str) -> list[Mapping[str, Any]]:
@@ -245,7 +247,7 @@ def _slices(audits: Sequence[Mapping[str, Any]], lang: str) -> list[dict[str, st
             if number(group.get("n")) > 0
         ]  # fmt: skip
         if found:
-            return found
+            return found[:_MOST_GROUPS]
     return []
 
 
