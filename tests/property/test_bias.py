@@ -81,7 +81,7 @@ def test_variation_is_bounded_and_does_not_mind_the_order(sizes: list[int]) -> N
 
 # By simulation; the bounds are three standard errors around the nominal 5% and 95%.
 
-SETS = 200
+SETS = 120
 
 
 def within(hits: int, nominal: float, sets: int = SETS) -> bool:

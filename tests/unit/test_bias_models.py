@@ -80,7 +80,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """Test rows, a few text-only ones, and two models made from the embedded one."""
     root = tmp_path_factory.mktemp("bias")
-    write(root, "test", 120)
+    write(root, "test", 96)
     write_jsonl(
         root / "few.jsonl",
         [
@@ -88,12 +88,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
             for i in range(9)
         ],
     )  # fmt: skip
-    train = write(root, "labelled", 96, poison=True)
+    train = write(root, "labelled", 72, poison=True)
     code = mmupt(
         "sft", "--model", embedded("model"), "--data", train, "--out", root / "sft", "--json",
         *sets(
             "sft.learning_rate=0.0005", "sft.num_train_epochs=5",
-            "sft.per_device_train_batch_size=16",
+            "sft.per_device_train_batch_size=12",
         ),
     )  # fmt: skip
     assert code == 0

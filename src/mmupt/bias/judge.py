@@ -97,7 +97,10 @@ def _accuracy(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
 
 def _slices(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
     says = {"hurt": Says.HARM, "behind": Says.WARN, "moved": Says.WARN, "ahead": Says.NOTE}
+    lost = {one.column for one in figures.slices if one.verdict in ("hurt", "behind")}
     for one in figures.slices:
+        if one.verdict == "ahead" and one.column in lost:
+            continue  # the mirror image of the slice that lost
         if one.verdict in says:
             yield Finding(f"slice_{one.verdict}", says[one.verdict], _slice(one, figures))
     if figures.slices and not any(one.verdict in says for one in figures.slices):
