@@ -50,14 +50,14 @@ def staged(
 ) -> None:
     """Go on with a project, write its report, and say where it stands."""
     from mmupt.pipeline.staged import run_staged
-    from mmupt.report.build import write_report
+    from mmupt.pipeline.reporting import report_on
     from mmupt.report.table import stages_table, verdict_lines
 
     with progress(folder, config, lang, as_json) as stages:
         metrics = run_staged(stages, material, read=round_samples, reviewer=reviewer, lang=lang)
     if not stages.processes.main:
         return
-    written = write_report(folder.root, lang)
+    written = report_on(folder.root, lang)
     if as_json:
         print_json(metrics)
         return
