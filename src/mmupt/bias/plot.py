@@ -106,7 +106,7 @@ def _told(report: Report, lang: str) -> Iterator[tuple[str, str]]:
     """The first findings, wrapped."""
     room = _LINES
     for one in report.findings:
-        lines = wrap(clean(sentence(one, lang), 600), 190, 3)
+        lines = wrap(clean(sentence(one, lang), 600), 174, 3)
         if len(lines) > room or (room < _LINES and one.says is Says.NOTE and room < 4):
             return
         room -= len(lines)
