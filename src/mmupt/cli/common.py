@@ -49,8 +49,8 @@ def staged(
     reviewer: Reviewer | None = None,
 ) -> None:
     """Go on with a project, write its report, and say where it stands."""
-    from mmupt.pipeline.staged import run_staged
     from mmupt.pipeline.reporting import report_on
+    from mmupt.pipeline.staged import run_staged
     from mmupt.report.table import stages_table, verdict_lines
 
     with progress(folder, config, lang, as_json) as stages:
