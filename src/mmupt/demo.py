@@ -37,7 +37,7 @@ def demo_config(folder: Path, seed: int) -> Config:
 
 
 def demo_answers(seed: int) -> dict[str, str]:
-    """The true answers of the unlabelled rows, for the demo's reviewer; training never sees them."""
+    """True answers of the unlabelled rows, for the demo's reviewer; training never sees them."""
     drawn = panels("unlabelled", UNLABELLED, seed)
     return {f"unlabelled-{index:05d}": panel.answer for index, panel in enumerate(drawn)}
 
