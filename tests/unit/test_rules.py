@@ -394,6 +394,7 @@ def row(**more: Any) -> dict[str, Any]:
     known: dict[str, Any] = {
         "sample_id": "q1", "stage": "round-1", "step": 3, "prompt": "<image>How many?",
         "images": ["/data/a.png"], "completions": ["a", "b"], "views": [0, 1],
+        "truncated": [False, True], "tokens": [4, 8],
         "answers": ["3", None], "teacher_answers": ["3", "3.0", "3", "4", None],
         "classes": [0, 0, 0, 1, None], "pseudo_label": "3", "share": 0.6, "tied": False,
         "kept": True, "anchor": False, "spare": False, "rewards": [1.0, 0.0],
@@ -410,8 +411,10 @@ def test_facts_of_a_recorded_row() -> None:
     assert (one.share, one.margin, one.kept, one.classes) == (0.6, 0.4, True, (0, 0, 0, 1, None))
     assert one.answers == ("3", "3.0", "3", "4", None)
     assert one.own_answers == ("3", None)
-    assert math.isnan(one.truncated)
-    assert math.isnan(one.tokens)
+    assert (one.truncated, one.tokens) == (0.5, 6.0)
+    older = facts_of({k: v for k, v in row().items() if k not in ("truncated", "tokens")})
+    assert math.isnan(older.truncated)
+    assert math.isnan(older.tokens)
     assert own("agreement == 0.5 and votes == 5 and classes == 2", [one]).count == 1
 
 
