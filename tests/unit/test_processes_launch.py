@@ -57,7 +57,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, talker: Path) -> Path:
         "sft": {"num_train_epochs": 1, "per_device_train_batch_size": 5, "learning_rate": 1e-3},
         "eval": {"num_samples": 2, "max_completion_length": 4, "steps": 2},
         "gate": None,  # nine rows prove nothing
-        "pilot": {"rows": 0},
+        "pilot": {"rows": 6, "require": "nothing"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     return folder

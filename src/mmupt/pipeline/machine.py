@@ -261,9 +261,12 @@ class Machine:
         folder = self.project.pilot
 
         def work() -> Outputs:
-            folder.mkdir(exist_ok=True)
-            found = run_pilot(self.stages, rows, None, self.lang, after=after, within=folder)
-            return {key: found[key] for key in ("verdict", "reasons", "tokens")}
+            def ask() -> Outputs:
+                folder.mkdir(exist_ok=True)
+                found = run_pilot(self.stages, rows, None, self.lang, after=after, within=folder)
+                return {key: found[key] for key in ("verdict", "reasons", "tokens")}
+
+            return dict(self._told(ask))  # one process asks and writes; the others wait for it
 
         outputs = self.steps.do(
             "pilot", inputs, work, discard=lambda: shutil.rmtree(folder, ignore_errors=True),
