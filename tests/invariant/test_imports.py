@@ -315,6 +315,14 @@ def test_importing_the_package_is_light() -> None:
         "audit export",
         "audit import",
         "audit next",
+        "audit verdict",
+        "audit anchors",
+        "audit rules",
+        "audit plan",
+        "audit serve",
+        "watch",
+        "show",
+        "bias",
     ],
 )
 def test_help_is_light(verb: str) -> None:
