@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import Config, EvalConfig
 from mmupt.data.handwriting import panels, write_pictures, write_rows
 from mmupt.data.sources import read_labelled, read_samples
@@ -35,7 +36,6 @@ from mmupt.evaluate.accuracy import evaluate
 from mmupt.events import EventLog, read_events
 from mmupt.pipeline.staged import published_recipe
 from mmupt.policy.model import Policy, load_policy, save_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.runs import write_json
 from mmupt.train.grpo import Run, train_label_free
 from mmupt.train.sft import run_sft

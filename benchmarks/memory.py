@@ -117,8 +117,8 @@ def measure(model: Path, samples: list[Any], config: Any) -> float:
     import numpy as np
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    from mmupt.asking.maker import PromptMaker
     from mmupt.policy.model import load_policy
-    from mmupt.policy.prompts import PromptMaker
     from mmupt.train.optim import make_optimizer
     from mmupt.train.rollout import roll_out
     from mmupt.train.update import ScoredGroup, update

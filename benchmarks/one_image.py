@@ -42,10 +42,12 @@ def main() -> None:
 def measure(policy: Any, image_tokens: int, given: argparse.Namespace) -> dict[str, Any]:
     import tiny_qwen
 
+    from mmupt.asking.answerer import SamplingParams, stream_seeds
+    from mmupt.asking.prompt import Prompt
     from mmupt.policy import shared
-    from mmupt.policy.inputs import Prompt, encode
+    from mmupt.policy.inputs import encode
     from mmupt.policy.model import inference
-    from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+    from mmupt.policy.sampler import sample
     from mmupt.policy.score import completion_logprobs, token_batch
 
     count, group = given.questions, given.group

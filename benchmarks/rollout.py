@@ -42,8 +42,10 @@ def main() -> None:
 def measure(policy: Any, image_tokens: int, given: argparse.Namespace) -> dict[str, Any]:
     import tiny_qwen
 
-    from mmupt.policy.inputs import Prompt, encode
-    from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+    from mmupt.asking.answerer import SamplingParams, stream_seeds
+    from mmupt.asking.prompt import Prompt
+    from mmupt.policy.inputs import encode
+    from mmupt.policy.sampler import sample
 
     prompts = [
         Prompt("<image>How many are there?", (tiny_qwen.picture(image_tokens, i),))

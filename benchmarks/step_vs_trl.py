@@ -46,8 +46,8 @@ class Ours:
         import tiny_qwen
 
         tiny_qwen.operators()
+        from mmupt.asking.prompt import Prompt
         from mmupt.config import TrainConfig
-        from mmupt.policy.inputs import Prompt
         from mmupt.policy.model import load_policy
         from mmupt.train.optim import make_optimizer
 
@@ -65,8 +65,9 @@ class Ours:
         self.steps = 0
 
     def step(self) -> None:
+        from mmupt.asking.answerer import SamplingParams, stream_seeds
         from mmupt.policy.inputs import encode
-        from mmupt.policy.sampler import SamplingParams, sample_all, stream_seeds
+        from mmupt.policy.sampler import sample_all
         from mmupt.train.advantage import group_advantages
         from mmupt.train.rollout import Group
         from mmupt.train.update import ScoredGroup, update

@@ -54,7 +54,8 @@ def main() -> None:
 def measure(policy: Any, image_tokens: int, given: argparse.Namespace) -> dict[str, Any]:
     import tiny_qwen
 
-    from mmupt.policy.inputs import Prompt, encode
+    from mmupt.asking.prompt import Prompt
+    from mmupt.policy.inputs import encode
     from mmupt.policy.score import completion_logprobs, token_batch
 
     model, group = policy.model, given.group

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "events"),  # the schema; what happened
     ("runs", "console", "demo", "starter", "report", "launch"),  # folders, presets, pages, torchrun
     ("audit", "gates", "ledger", "registry"),  # people's verdicts, decisions, costs, versions
+    ("asking",),  # prompts, views of a question, who answers
     ("benchmarks",),  # public questions and their scoring rules
     ("policy",),  # the model: loading, sampling, scoring
     ("guard",),  # signals, rules, decisions
@@ -56,6 +57,7 @@ NEEDS_ONLY: dict[str, set[str]] = {
     "ledger": {"errors", "stats", "words", "database", "config_supervision", "events"},
     "registry": {"errors", "database", "config_supervision", "version"},
     "consensus": {"types", "errors"},
+    "asking": {"types", "errors", "data", "consensus"},
     "benchmarks": {"types", "errors", "stats", "data", "consensus"},
     "report": {"errors", "stats", "types", "words", "data", "config", "events"},
 }

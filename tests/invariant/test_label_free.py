@@ -16,12 +16,12 @@ import pytest
 import tiny
 
 import mmupt.types
+from mmupt.asking.maker import PromptMaker
 from mmupt.data.answers import is_answer_column
 from mmupt.data.sources import read_labelled, read_samples
 from mmupt.data.views import ViewsConfig
 from mmupt.events import EventLog
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.train import labels
 from mmupt.train.anchors import train_anchored
 from mmupt.train.grpo import Run, train_label_free, train_supervised

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmupt import processes as module
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import Config
 from mmupt.events import EventLog, SilentLog, jsonable
 from mmupt.policy.model import load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.processes import ALONE, Processes, connect, disconnect
 from mmupt.runs import write_json
 from mmupt.train.grpo import Run, judge

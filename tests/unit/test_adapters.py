@@ -15,14 +15,15 @@ from architectures import ARCHITECTURES
 from safetensors.torch import load_file
 from tiny import Row, idefics3_row, naive_logprobs, picture, qwen_row
 
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, LoraConfig, SftConfig, load_config
 from mmupt.errors import ConfigError, ModelError
 from mmupt.events import Event, EventLog
 from mmupt.pipeline.stages import Stages
 from mmupt.policy import adapters
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy, load_policy, save_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.runs import RunFolder
 from mmupt.train.average import MovingAverage

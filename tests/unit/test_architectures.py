@@ -16,10 +16,12 @@ import torch
 from architectures import ARCHITECTURES
 from tiny import Row, picture
 
+from mmupt.asking.answerer import SamplingParams
+from mmupt.asking.prompt import Prompt
 from mmupt.errors import InputError
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.sampler import SamplingParams, sample
+from mmupt.policy.sampler import sample
 from mmupt.policy.score import completion_logprobs, token_batch
 
 ABSOLUTE = 3e-5

@@ -13,9 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmupt.asking.answerer import SamplingParams
+from mmupt.asking.answers import Reply
 from mmupt.config import Config
-from mmupt.policy.answers import Reply
-from mmupt.policy.sampler import SamplingParams, certainty, pick
+from mmupt.policy.sampler import certainty, pick
 from mmupt.train.advantage import EPSILON, batch_std, group_advantages
 from mmupt.train.grpo import reward
 from mmupt.train.labels import Label

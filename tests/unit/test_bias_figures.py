@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import mmupt.bias
+from mmupt.asking.prompt import Prompt
 from mmupt.bias import chance
 from mmupt.bias.asked import BLANK, ORDERS, OWN, SWAPPED, Asked, Table
 from mmupt.bias.asking import chosen_place, imageless, order_count
@@ -33,7 +34,6 @@ from mmupt.bias.table import bias_view
 from mmupt.bias.words import alternative, sentence
 from mmupt.data.jsonl import write_jsonl
 from mmupt.errors import InputError
-from mmupt.policy.inputs import Prompt
 from mmupt.stats import wilson
 from mmupt.types import Sample
 

@@ -16,6 +16,7 @@ from tiny import picture as drawn
 from torch import nn
 from typer.testing import CliRunner
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.check.cost import extended, full_group, held_bytes, step_cost, whole_seconds
 from mmupt.check.exact import compare, gradient_error, sampling
 from mmupt.check.memory import LiveBytes, tensor_bytes
@@ -24,7 +25,6 @@ from mmupt.check.run import drawn_samples, two_largest
 from mmupt.cli import app
 from mmupt.config import load_config
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.train.optim import make_optimizer
 from mmupt.train.update import update
 from mmupt.types import Sample

@@ -13,12 +13,12 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import Config, SftConfig
 from mmupt.data.views import ViewsConfig
 from mmupt.errors import RunFolderError
 from mmupt.events import Event, EventLog
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.processes import Processes
 from mmupt.train import checkpoint
 from mmupt.train.checkpoint import load_state, save_state, weights

@@ -11,12 +11,14 @@ import tiny
 import torch
 from tiny import picture
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.prompt import Prompt
 from mmupt.clock import part, profiled
 from mmupt.policy import score
 from mmupt.policy.attention import Block, SharedPrompt, attend, fold, unfold
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy
-from mmupt.policy.sampler import SamplingParams, sample, sample_all, stream_seeds, truncate
+from mmupt.policy.sampler import sample, sample_all, truncate
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.types import Finish
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, EvalConfig
 from mmupt.evaluate.accuracy import _score, evaluate
 from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.evaluate.scores import COLUMNS, Scores
 from mmupt.pipeline.staged import _gain, _recovered, published_recipe
-from mmupt.policy.inputs import Prompt
-from mmupt.policy.prompts import PromptMaker
 from mmupt.types import Completion, Finish, LabelledSample, Sample
 
 

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_update_processes import Table, Threads
 
+from mmupt.asking.answerer import SamplingParams
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, EvalConfig
 from mmupt.consensus.equivalence import equivalent
 from mmupt.errors import InputError
@@ -22,10 +25,7 @@ from mmupt.evaluate.files import read_scores, write_scores
 from mmupt.evaluate.scores import COLUMNS, Scores
 from mmupt.evaluate.slices import NO_VALUE, slice_table
 from mmupt.policy.answers import ask
-from mmupt.policy.inputs import Prompt
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams
 from mmupt.types import LabelledSample, Sample
 
 EVAL = EvalConfig(num_samples=3, max_completion_length=4, batch_size=3)

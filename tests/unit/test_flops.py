@@ -15,12 +15,13 @@ from test_engine import PROMPTS
 from test_strategy_training import config_for, run_of, samples
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
 from mmupt.clock import part, profiled
 from mmupt.policy.flops import Dense, attention, products
 from mmupt.policy.inputs import encode
 from mmupt.policy.matmul import matmul_rate
 from mmupt.policy.model import Policy, inference, load_policy
-from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+from mmupt.policy.sampler import sample
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.policy.shared import prefill
 from mmupt.train.grpo import train_label_free

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tiny
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import Config, GuardConfig
 from mmupt.events import EventLog, read_events
 from mmupt.guard.rules import RULES, Watched, findings
@@ -30,7 +31,6 @@ from mmupt.guard.signals import (
 )
 from mmupt.guard.watch import Audit, Outcome
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.train import grpo
 from mmupt.train.grpo import Run, train_label_free
 from mmupt.types import Sample

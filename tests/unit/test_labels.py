@@ -10,11 +10,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from mmupt.asking.answers import Reply
 from mmupt.config import Config, ConsensusConfig, dump_config, load_config
 from mmupt.config_votes import Section, Strategy
 from mmupt.consensus.vote import STRATEGIES
 from mmupt.errors import ConfigError
-from mmupt.policy.answers import Reply
 from mmupt.train.grpo import reward
 from mmupt.train.labels import Label, label_by_vote, reward_answers
 from mmupt.train.rollout import Group

@@ -13,12 +13,12 @@ import pytest
 import tiny
 import torch
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import Config, load_config
 from mmupt.consensus.equivalence import equivalent
 from mmupt.errors import ConfigError
 from mmupt.events import Event, EventLog
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.train.grpo import Judged, Run, judge
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.lmsi import lmsi, majority_loss, train_lmsi

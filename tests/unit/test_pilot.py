@@ -23,6 +23,7 @@ from PIL import Image
 from tiny import judge
 
 from mmupt import cli
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, ConsensusConfig
 from mmupt.data.handwriting import panels, write_pictures, write_rows
 from mmupt.data.jsonl import write_jsonl
@@ -46,7 +47,6 @@ from mmupt.pipeline.pilot_verdict import (
     verdict_of,
 )
 from mmupt.pipeline.pilot_words import TEXTS
-from mmupt.policy.inputs import Prompt
 from mmupt.report.pilot_plot import write_pilot_png
 from mmupt.report.pilot_table import PILOT_WORDS
 from mmupt.stats import Ratio

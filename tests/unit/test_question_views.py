@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mmupt.asking.answers import final_answer
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
+from mmupt.asking.questions import make_question
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.options import listing, options
 from mmupt.consensus.reorder import movable, rearranged, relabelled
 from mmupt.consensus.vote import vote
 from mmupt.data.views import ViewsConfig
 from mmupt.errors import InputError
-from mmupt.policy.answers import final_answer
-from mmupt.policy.inputs import Prompt
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.questions import make_question
 from mmupt.types import Completion, Finish, Sample
 
 PROBLEM = "How long is the rope?\nA. 10 cm\nB. 12 cm\nC. 15 cm\nD. 20 cm\nAnswer with the letter."

@@ -15,13 +15,15 @@ import tiny
 import torch
 from tiny import idefics3_row, naive_distributions, picture, qwen_row
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import ConsensusConfig, TrainConfig
 from mmupt.data.views import ViewsConfig
 from mmupt.policy import sampler
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, pick, row_uniforms, sample, stream_seeds, truncate
+from mmupt.policy.sampler import pick, row_uniforms, sample, truncate
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.rollout import roll_out

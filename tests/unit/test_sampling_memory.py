@@ -13,12 +13,13 @@ from test_anchors import events_in, rows_in
 from test_engine import PROMPTS, stream
 from test_strategy_training import config_for, run_of, samples
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
 from mmupt.errors import MmuptError
 from mmupt.policy import sampler
 from mmupt.policy.inputs import encode
 from mmupt.policy.memory import Halved, row_limit
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.sampler import SamplingParams, decode, prefilled, sample, sample_all, stream_seeds
+from mmupt.policy.sampler import decode, prefilled, sample, sample_all
 from mmupt.train.grpo import train_label_free
 from mmupt.types import Completion, Sample
 

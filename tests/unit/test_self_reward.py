@@ -13,12 +13,12 @@ import pytest
 import tiny
 import torch
 
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, ConsensusConfig, SelfRewardConfig, load_config
 from mmupt.errors import ConfigError
 from mmupt.events import Event, EventLog
-from mmupt.policy.inputs import Prompt
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.train.grpo import Judged, Run
 from mmupt.train.labels import Label
 from mmupt.train.offline import Lesson, _micro_batches

@@ -7,7 +7,8 @@ import tiny
 import torch
 from tiny import Row, idefics3_row, naive_distributions, naive_logprobs, picture, qwen_row
 
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.asking.prompt import Prompt
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy, inference
 from mmupt.policy.score import completion_logprobs, token_batch
 

@@ -15,13 +15,15 @@ import pytest
 import tiny
 import torch
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, load_config
 from mmupt.consensus.equivalence import equivalent
 from mmupt.events import Event, EventLog
-from mmupt.policy.inputs import Prompt, encode
+from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+from mmupt.policy.sampler import sample
 from mmupt.train.grpo import Run, judge, train_label_free, votes_on
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.optim import make_optimizer

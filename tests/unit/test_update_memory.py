@@ -23,10 +23,11 @@ from test_update_reference import (
 )
 from tiny import picture
 
+from mmupt.asking.prompt import Prompt
 from mmupt.clock import profiled
 from mmupt.config import TrainConfig
 from mmupt.errors import MmuptError
-from mmupt.policy.inputs import Prompt, encode
+from mmupt.policy.inputs import encode
 from mmupt.policy.memory import out_of_memory
 from mmupt.policy.model import Policy
 from mmupt.policy.score import completion_logprobs, token_batch

@@ -19,10 +19,12 @@ import tiny
 import torch
 from tiny import idefics3_row, naive_logprobs, picture
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.prompt import Prompt
 from mmupt.config import TrainConfig
-from mmupt.policy.inputs import Prompt, encode
+from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy
-from mmupt.policy.sampler import SamplingParams, sample, stream_seeds
+from mmupt.policy.sampler import sample
 from mmupt.train.rollout import Group
 from mmupt.train.update import ScoredGroup, UpdateStats, update
 from mmupt.types import Completion, Finish, Sample

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image, ImageFilter
 from pydantic import ValidationError
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import load_config
 from mmupt.data.views import ViewsConfig, make_view
 from mmupt.errors import ConfigError
-from mmupt.policy.prompts import PromptMaker
 
 STILL = ViewsConfig(rotate=0, shear=0, scale=(1, 1), shift=0, contrast=(1, 1))
 

@@ -15,8 +15,9 @@ from architectures import ARCHITECTURES
 from test_architectures import COMPLETIONS, REPEATS, SEEING, compare, token_weights
 from tiny import picture
 
+from mmupt.asking.prompt import Prompt
 from mmupt.policy import shared
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.policy.vision import first_equal, tower_of

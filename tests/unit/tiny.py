@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, ConsensusConfig
 from mmupt.consensus.filters import keep
 from mmupt.consensus.vote import vote
 from mmupt.pipeline.pilot_rows import RowFigures, figures_of
-from mmupt.policy.inputs import Prompt, PromptBatch
+from mmupt.policy.inputs import PromptBatch
 from mmupt.policy.model import Policy
 from mmupt.train.labels import filters_of
 

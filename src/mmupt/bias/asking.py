@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.answers import Reply
+from mmupt.asking.maker import PromptMaker, blanked
+from mmupt.asking.prompt import IMAGE_MARK, Prompt
 from mmupt.bias.asked import BLANK, NONE, ORDERS, OWN, SWAPPED, Asked
 from mmupt.bias.rows import Question
 from mmupt.config import Config
@@ -15,11 +19,8 @@ from mmupt.consensus.canonical import canonical
 from mmupt.consensus.options import listing, named, options
 from mmupt.consensus.reorder import movable
 from mmupt.data.views import ViewsConfig
-from mmupt.policy.answers import Reply, ask
-from mmupt.policy.inputs import IMAGE_MARK, Prompt
+from mmupt.policy.answers import ask
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker, blanked
-from mmupt.policy.sampler import SamplingParams, stream_seeds
 from mmupt.types import Finish, Sample
 
 BIAS_STREAM = 21

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.bias.asked import ANSWERS, Table, table_of
 from mmupt.bias.asking import Item, ask_part, order_count
 from mmupt.bias.figures import Figures, OtherTables, figures, plain
@@ -27,7 +28,6 @@ from mmupt.pipeline.pilot_pictures import swaps
 from mmupt.pipeline.stages import check_prompts
 from mmupt.policy.inputs import takes_text_alone
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.runs import RunFolder, write_json
 from mmupt.types import Sample
 from mmupt.version import __version__

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.check.exact import ordinary_tokens
 from mmupt.check.memory import LiveBytes, tensor_bytes
 from mmupt.config import Config, TrainConfig
 from mmupt.policy import adapters
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.optim import freeze_vision, make_optimizer
 from mmupt.train.rollout import Group, roll_out

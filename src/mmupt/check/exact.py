@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmupt.asking.answerer import SamplingParams
+from mmupt.asking.prompt import Prompt
 from mmupt.check.results import Check
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy
-from mmupt.policy.sampler import SamplingParams, sample
+from mmupt.policy.sampler import sample
 from mmupt.policy.score import completion_logprobs, token_batch
 
 LOGPROB_TOLERANCE = 1e-3

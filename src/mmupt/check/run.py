@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image, ImageDraw
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.check.cost import step_cost
 from mmupt.check.exact import compare, picture, sampling
 from mmupt.check.results import Check, Report
@@ -16,7 +17,6 @@ from mmupt.config import Config
 from mmupt.errors import ConfigError, InputError, ModelError
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import DTYPES, Policy, check_folder, load_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.types import Sample
 
 

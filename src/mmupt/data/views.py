@@ -7,7 +7,7 @@ fixed order, as light comes through a camera: geometry (cells, then crop), loss 
 
 Each change but the oldest (cells and contrast, which share one) draws from a generator of its own:
 turning one on or off never changes what the others do. Other wordings of the question and other
-orders of its options are in `mmupt.policy.questions`.
+orders of its options are in `mmupt.asking.questions`.
 """
 
 from __future__ import annotations

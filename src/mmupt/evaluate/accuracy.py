@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.answers import final_answer
+from mmupt.asking.maker import PromptMaker, blanked
+from mmupt.asking.prompt import Prompt
 from mmupt.config import EvalConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
 from mmupt.evaluate.scores import COLUMNS, Scores
-from mmupt.policy.answers import final_answer
-from mmupt.policy.inputs import Prompt
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker, blanked
-from mmupt.policy.sampler import SamplingParams, decode, prefilled, stream_seeds
+from mmupt.policy.sampler import decode, prefilled
 from mmupt.policy.shared import Prefix
 from mmupt.processes import ALONE, Processes
 from mmupt.types import Completion, Finish, LabelledSample

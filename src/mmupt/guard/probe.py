@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.answers import Reply
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import GuardConfig
 from mmupt.guard.signals import Estimate, Look, Replies, look_at, repetition, surplus
-from mmupt.policy.answers import Reply, ask
-from mmupt.policy.inputs import Prompt, encode
+from mmupt.policy.answers import ask
+from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, inference
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, stream_seeds
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.processes import ALONE, Processes
 from mmupt.types import Finish, Sample

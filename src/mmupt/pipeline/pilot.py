@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mmupt.asking.answerer import SamplingParams
+from mmupt.asking.answers import Reply
 from mmupt.config import Config, ConsensusConfig
 from mmupt.config_votes import MajorityVote
 from mmupt.errors import ConfigError, InputError
@@ -36,8 +38,7 @@ from mmupt.pipeline.pilot_pictures import (
 )
 from mmupt.pipeline.pilot_rows import figures_of
 from mmupt.pipeline.stages import Stages, check_prompts
-from mmupt.policy.answers import Reply, ask_views
-from mmupt.policy.sampler import SamplingParams
+from mmupt.policy.answers import ask_views
 from mmupt.runs import write_json
 from mmupt.train.labels import TEACHER_STREAM, Label, label_by_vote
 from mmupt.types import Finish, Sample

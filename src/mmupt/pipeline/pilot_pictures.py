@@ -28,14 +28,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.maker import PromptMaker, blanked
 from mmupt.config import Config, ConsensusConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
 from mmupt.pipeline.pilot_rows import agreement_across, agreement_between
 from mmupt.policy.answers import ask, ask_views
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker, blanked
-from mmupt.policy.sampler import SamplingParams, stream_seeds
 from mmupt.stats import Ratio, mean_ratio
 from mmupt.train.labels import TEACHER_STREAM
 from mmupt.types import Sample

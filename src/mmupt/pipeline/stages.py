@@ -12,6 +12,7 @@ from zlib import crc32
 
 import torch
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import Config
 from mmupt.errors import InputError
 from mmupt.evaluate.accuracy import blind_scores, evaluate
@@ -23,7 +24,6 @@ from mmupt.pipeline.card import model_card
 from mmupt.policy import adapters
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy, save_policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.processes import ALONE, Processes
 from mmupt.runs import RunFolder
 from mmupt.train.anchors import train_anchored

@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mmupt.consensus.extract import extract
-from mmupt.consensus.reorder import relabelled
-from mmupt.policy.inputs import Prompt, encode
+from mmupt.asking.answerer import Draw, SamplingParams, stream_seeds
+from mmupt.asking.answers import Reply, final_answer
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
+from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, sample_all, stream_seeds
-from mmupt.types import Completion, Finish, Sample
+from mmupt.policy.sampler import decode, prefilled, sample_all
+from mmupt.types import Completion, Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One completion with its final answer, None where it abstains."""
+class LocalAnswerer:
+    """A model in this process, as an `mmupt.asking.answerer.Answerer`.
 
-    completion: Completion
-    answer: str | None
-
-
-def final_answer(completion: Completion, prompt: Prompt, kind: str) -> str | None:
-    """The completion's answer in the words of the question as it stands in the data.
-
-    A truncated completion abstains. Where the view shuffled the options, labels are mapped back,
-    also several of them and those with a text (`relabelled`); the text of an option, which needs no
-    mapping, is kept or, if the kind reads it as a label, mapped like one.
+    Args:
+        policy: the model.
+        batch_size: prompts that are answered at a time; it changes memory, not the result.
     """
-    if completion.finish is Finish.LENGTH:
-        return None
-    answer = extract(completion.text, kind=kind, prompt=prompt.problem)
-    if answer is None or not prompt.labels:
-        return answer
-    return _in_json(answer, prompt) if kind == "json" else relabelled(answer, prompt.labels)
 
+    def __init__(self, policy: Policy, batch_size: int) -> None:
+        self.policy, self.batch_size = policy, batch_size
 
-def _in_json(answer: str, prompt: Prompt) -> str:
-    """`relabelled` for a JSON text, or for a list of labels."""
-    value = json.loads(answer)
-    if isinstance(value, str):
-        return json.dumps(relabelled(value, prompt.labels), ensure_ascii=False)
-    if isinstance(value, list) and all(isinstance(v, str) and v in prompt.labels for v in value):
-        return json.dumps(sorted(prompt.labels[v] for v in value), ensure_ascii=False)
-    return answer
+    @property
+    def name(self) -> str:
+        return str(self.policy.path)
+
+    def complete(
+        self, prompts: Sequence[Prompt], draws: Sequence[Draw]
+    ) -> list[list[list[Completion | None]]]:
+        """Completions, ``[draw][prompt][number]``; each prompt is prefilled once for all draws."""
+        results: list[list[list[Completion | None]]] = [[] for _ in draws]
+        for start in range(0, len(prompts), self.batch_size):
+            first = start
+            # more than one prefix where memory is short
+            for prefix, size in prefilled(self.policy, prompts[start : start + self.batch_size]):
+                for draw, result in zip(draws, results, strict=True):
+                    seeds = draw.seeds[first * draw.count : (first + size) * draw.count]
+                    groups = decode(self.policy, prefix, [draw.count] * size, seeds, draw.params)
+                    result += [[*group] for group in groups]
+                first += size
+        return results
 
 
 def ask(

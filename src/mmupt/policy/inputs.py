@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
+from mmupt.asking.prompt import IMAGE_MARK, Prompt
 from mmupt.clock import part
 from mmupt.errors import InputError
 from mmupt.policy.model import Policy
-
-IMAGE_MARK = "<image>"
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A question with its decoded pictures, ready to be encoded.
-
-    Attributes:
-        problem: text with one ``<image>`` mark per picture.
-        images: RGB pictures in the order of the marks.
-        origin: where it came from, for messages.
-        labels: label of each option as shown -> its label in the data, where a view shuffled them.
-    """
-
-    problem: str
-    images: tuple[Image.Image, ...]
-    origin: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mmupt.asking.answerer import SamplingParams
+from mmupt.asking.prompt import Prompt
 from mmupt.clock import count, part
 from mmupt.errors import MmuptError
 from mmupt.policy.attention import Block, SharedPrompt
 from mmupt.policy.cache import StepCache
 from mmupt.policy.flops import count_head
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.memory import give_back, open_limit, out_of_memory
 from mmupt.policy.model import Policy, inference
 from mmupt.policy.shared import Prefix, extend, head, owners, prefill
@@ -29,18 +31,6 @@ from mmupt.types import Completion, Finish
 
 SHRINK_BELOW = 0.75
 """Rows are dropped from the batch once fewer than this fraction of them is still running."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How to sample. `temperature` 0 is greedy; names as in TRL and transformers."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_completion_length: int = 256
-    min_p: float = 0.0
-    stop_strings: tuple[str, ...] = ()
 
 
 def row_uniforms(
@@ -54,11 +44,6 @@ def row_uniforms(
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     return np.asarray((z >> np.uint64(11)).astype(np.float64) * 2.0**-53)
-
-
-def stream_seeds(*key: int, count: int) -> npt.NDArray[np.uint64]:
-    """`count` independent row seeds that depend on `key` alone."""
-    return np.random.SeedSequence(list(key)).generate_state(count, np.uint64).astype(np.uint64)
 
 
 def truncate(probs_RV: torch.Tensor, top_p: float, top_k: int, min_p: float = 0.0) -> torch.Tensor:

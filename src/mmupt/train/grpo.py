@@ -21,16 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from mmupt.asking.answers import Reply
+from mmupt.asking.maker import PromptMaker
 from mmupt.clock import part, profiled
 from mmupt.config import Config
 from mmupt.events import EventLog
 from mmupt.guard.probe import Probe, choose_samples
 from mmupt.guard.rules import Finding
 from mmupt.guard.watch import Audit, Guard, Outcome
-from mmupt.policy.answers import Reply
 from mmupt.policy.memory import RowLimit, row_limit
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.processes import ALONE, Processes
 from mmupt.train.advantage import batch_std, group_advantages
 from mmupt.train.average import MovingAverage

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from mmupt.asking.answerer import SamplingParams
+from mmupt.asking.answers import Reply
+from mmupt.asking.maker import PromptMaker
 from mmupt.clock import part
 from mmupt.config import ConsensusConfig
 from mmupt.config_votes import VetoVote, WeightedVote
@@ -22,10 +25,8 @@ from mmupt.consensus.filters import Filters, keep
 from mmupt.consensus.reward import rewards_by_class
 from mmupt.consensus.vote import vote
 from mmupt.plugins import load_function
-from mmupt.policy.answers import Reply, ask_views
+from mmupt.policy.answers import ask_views
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams
 from mmupt.processes import ALONE, Processes
 from mmupt.types import Completion, Sample, Vote
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmupt.asking.prompt import Prompt
 from mmupt.errors import MmuptError
-from mmupt.policy.inputs import Prompt
 from mmupt.types import Completion
 
 

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, ConsensusConfig, TrainConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.errors import ConfigError
-from mmupt.policy.inputs import Prompt
 from mmupt.policy.model import Policy
 from mmupt.train.checkpoint import load_state, save_state
 from mmupt.train.grpo import AfterStep, Judged, Run, judge, summarise

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.answers import Reply, final_answer
+from mmupt.asking.maker import PromptMaker
+from mmupt.asking.prompt import Prompt
 from mmupt.config import TrainConfig
-from mmupt.policy.answers import Reply, final_answer
-from mmupt.policy.inputs import Prompt, PromptBatch, encode
+from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker
-from mmupt.policy.sampler import SamplingParams, sample_all, stream_seeds
+from mmupt.policy.sampler import sample_all
 from mmupt.types import Completion, Sample
 
 STUDENT_STREAM = 2

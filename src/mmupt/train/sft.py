@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mmupt.asking.maker import PromptMaker
 from mmupt.config import SftConfig
 from mmupt.events import EventLog
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy
-from mmupt.policy.prompts import PromptMaker
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.processes import ALONE, Processes
 from mmupt.train.checkpoint import load_state, save_state

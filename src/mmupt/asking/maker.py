@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmupt.asking.prompt import Prompt
+from mmupt.asking.questions import make_question
 from mmupt.data.images import load_image
 from mmupt.data.views import ViewsConfig, load_view_function, make_view
-from mmupt.policy.inputs import Prompt
-from mmupt.policy.questions import make_question
 from mmupt.types import Sample
 
 CACHE_BYTES = 256 * 1024 * 1024
