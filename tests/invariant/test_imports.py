@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config_votes",),  # the strategies' sections of the schema
     ("config_supervision",),  # and those of audits, gates and prices
     ("config", "events"),  # the schema; what happened
+    ("ballots",),  # what the schema asks of a vote
     ("runs", "console", "demo", "starter", "report", "launch"),  # folders, presets, pages, torchrun
     ("audit", "gates", "ledger", "registry"),  # people's verdicts, decisions, costs, versions
     ("asking",),  # prompts, views of a question, who answers

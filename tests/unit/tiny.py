@@ -17,13 +17,13 @@ from PIL import Image
 from torch import nn
 
 from mmupt.asking.prompt import Prompt
+from mmupt.ballots import filters_of
 from mmupt.config import Config, ConsensusConfig
 from mmupt.consensus.filters import keep
 from mmupt.consensus.vote import vote
 from mmupt.pipeline.pilot_rows import RowFigures, figures_of
 from mmupt.policy.inputs import PromptBatch
 from mmupt.policy.model import Policy
-from mmupt.train.labels import filters_of
 
 SPECIAL = (
     "<pad>",

@@ -16,12 +16,13 @@ from typing import Any, Protocol
 from mmupt.asking.answerer import SamplingParams
 from mmupt.asking.answers import Reply
 from mmupt.asking.maker import PromptMaker
+from mmupt.ballots import filters_of, strategy_options
 from mmupt.clock import part
 from mmupt.config import ConsensusConfig
 from mmupt.config_votes import VetoVote, WeightedVote
 from mmupt.consensus.checkers import arithmetic_holds, has_unit, in_range
 from mmupt.consensus.equivalence import partition
-from mmupt.consensus.filters import Filters, keep
+from mmupt.consensus.filters import keep
 from mmupt.consensus.reward import rewards_by_class
 from mmupt.consensus.vote import vote
 from mmupt.plugins import load_function
@@ -103,27 +104,6 @@ def label_by_vote(
         Label(one, own, _trainable(one, passed, config), _penalty(one, config))
         for one, own, passed in zip(votes, answers, kept, strict=True)
     ]
-
-
-def strategy_options(config: ConsensusConfig) -> dict[str, Any]:
-    """The options of `mmupt.vote` that do not depend on the group."""
-    strategy = config.strategy
-    own: dict[str, Any] = {}
-    match strategy.name:
-        case "restrain":
-            own = strategy.model_dump(exclude={"name"})
-        case "prior":
-            own = {"prior_floor": strategy.prior_floor}
-        case "veto":
-            own = {"alpha": strategy.alpha}
-        case "mbr":
-            own = {"threshold": strategy.threshold, "guards": strategy.guards}
-    return {"kind": config.kind, "rtol": config.rtol, **own}
-
-
-def filters_of(config: ConsensusConfig) -> Filters:
-    low, high = config.entropy_window or (0.0, math.inf)
-    return Filters(config.min_share, config.min_margin, low, high, config.easiest_fraction)
 
 
 def reward_answers(
