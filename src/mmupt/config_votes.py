@@ -50,8 +50,7 @@ class RestrainVote(Section):
     """Gaussian weights over shares, a penalty where there is no consensus (arXiv 2510.02172)."""
 
     name: Literal["restrain"] = "restrain"
-    # Narrower ones are the majority, and far below 0.05 every weight underflows to 0.
-    sigma: Annotated[Finite, Field(ge=0.05)] = 0.5
+    sigma: Annotated[Finite, Field(ge=1e-6)] = 0.5
     """Width of the Gaussian over shares."""
     kappa: Fraction = 0.25
     """Below this share of the largest class there is no consensus."""

@@ -456,6 +456,7 @@ def test_options_of_another_strategy_are_refused(name: str) -> None:
         ("null", ["expected one of majority", "found None"]),
         ("[majority]", ["expected one of majority", "found ['majority']"]),
         ("{name: restrain, sigma: -1}", ["sigma", "found -1"]),
+        ("{name: restrain, sigma: 0}", ["sigma", "found 0"]),
         ("{name: restrain, sigma: .inf}", ["sigma", "finite"]),
         ("{name: restrain, penalty: -1}", ["penalty", "found -1"]),
         ("{name: weighted, weights: loud}", ["weights", "'logprob' or 'self-certainty'"]),

@@ -133,6 +133,14 @@ class TestRestrain:
         assert result.rewards[3] == pytest.approx(0.0, abs=1e-9)
         assert result.rewards[4] == 0.0
 
+    @pytest.mark.parametrize("sigma", [0.01, 1e-6])
+    def test_the_narrowest_gaussians(self, sigma: float) -> None:
+        """g of the largest share, 3/5, is exp(-800) = 0 in doubles; its weight is 1 all the same."""
+        result = vote(["3", "3", "3", "5", None], "restrain", sigma=sigma)
+        assert (result.label, result.rewards) == ("3", (1.0, 1.0, 1.0, 0.0, 0.0))
+        tie = vote(["3", "5", "3", "5"], "restrain", sigma=sigma, tie="first-class-by-key")
+        assert tie.rewards == (0.5,) * 4
+
     def test_no_consensus_costs_everybody(self) -> None:
         result = vote(["1", "2", "3", "4", None], "restrain", penalty=0.5)
         assert (result.label, result.share) == (None, 0.2)

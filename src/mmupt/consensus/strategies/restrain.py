@@ -29,7 +29,9 @@ def restrain(ballot: Ballot) -> Vote:
         return ballot.close(lost, (-options.penalty,) * total)
     if election.winner is None:
         return ballot.close(election)
-    heights = [exp(-((1 - count / total) ** 2) / (2 * options.sigma**2)) for count in counts]
+    # Over the height of the largest class, as narrow Gaussians underflow to 0 even there.
+    far = [(1 - count / total) ** 2 for count in counts]
+    heights = [exp((min(far) - one) / (2 * options.sigma**2)) for one in far]
     whole = fsum(heights)
     rewards = tuple(0.0 if k is None else heights[k] / whole for k in ballot.classes)
     return ballot.close(election, rewards)
