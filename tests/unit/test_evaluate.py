@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from mmupt.asking.maker import PromptMaker
 from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, EvalConfig
 from mmupt.evaluate.accuracy import _score, evaluate
-from mmupt.evaluate.files import read_scores, write_scores
-from mmupt.evaluate.scores import COLUMNS, Scores
+from mmupt.evaluate.files import read_replies, read_scores, write_scores
+from mmupt.evaluate.scores import COLUMNS, Said, Scores
 from mmupt.pipeline.staged import _gain, _recovered, published_recipe
 from mmupt.types import Completion, Finish, LabelledSample, Sample
 
@@ -32,7 +33,12 @@ def test_one_question_by_hand() -> None:
         completion("\\boxed{4", Finish.LENGTH),
     ]
     replies = [completion("\\boxed{5}"), *drawn]
-    scores = dict(zip(COLUMNS, _score("4", ASKED, replies, EvalConfig()), strict=True))
+    columns, said = _score("4", ASKED, replies, EvalConfig())
+    scores = dict(zip(COLUMNS, columns, strict=True))
+    assert said == Said(
+        "\\boxed{5}", "5", False, tuple(c.text for c in drawn), ("4", "4.0", "5", None),
+        (True, True, False, False),
+    )  # fmt: skip
     assert scores["greedy"] == 0.0
     assert scores["mean"] == 0.5
     assert scores["majority"] == 1.0
@@ -45,7 +51,9 @@ def test_one_question_by_hand() -> None:
 
 def test_nobody_answers() -> None:
     silent = completion("\\boxed{}", Finish.STOP)
-    scores = dict(zip(COLUMNS, _score("4", ASKED, [silent] * 4, EvalConfig()), strict=True))
+    columns, said = _score("4", ASKED, [silent] * 4, EvalConfig())
+    assert (said.answer, said.right, said.answers) == (None, False, (None,) * 3)
+    scores = dict(zip(COLUMNS, columns, strict=True))
     assert [scores[c] for c in ("greedy", "mean", "majority", "passed", "share", "abstained")] == [
         0,
         0,
@@ -75,6 +83,26 @@ def test_scores_survive_the_disk(tmp_path: Path) -> None:
     assert back.ids == ("0", "1", "2")
     assert scores.metrics()["greedy"] == pytest.approx(2 / 3)
     assert scores.metrics()["mean"] == pytest.approx(1.75 / 3)
+
+
+def test_replies_stand_with_the_scores(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations" / "sft.parquet"
+    scores = scores_of([1, 0], [0.5, 0.5])
+    write_scores(path, scores)
+    assert read_replies(path) == {}  # a file that was written before replies were kept
+    assert read_scores(path).said == ()
+    said = (
+        Said("それは\\boxed{4}", "4", True, ("<b>4</b>", None), ("4", None), (True, None)),
+        Said(None, None, None, ("a \ud800 b", ""), (None, None), (False, False)),
+    )
+    write_scores(path, replace(scores, said=said))
+    mended = replace(said[1], sampled=("a ? b", ""))
+    assert read_replies(path) == {"0": said[0], "1": mended}
+    assert read_scores(path).said == (said[0], mended)
+    assert read_scores(path).metrics() == scores.metrics()
+    greedy = Scores(("0",), np.ones(1), *[np.empty(0)] * 7, 0, 1.0, 0.5, (Said("4", "4", True),))
+    write_scores(path, greedy)
+    assert read_replies(path) == {"0": Said("4", "4", True)}
 
 
 def test_gain_and_recovery_by_hand() -> None:

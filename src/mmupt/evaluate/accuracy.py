@@ -15,7 +15,7 @@ from mmupt.asking.prompt import Prompt
 from mmupt.config import EvalConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
-from mmupt.evaluate.scores import COLUMNS, Scores
+from mmupt.evaluate.scores import COLUMNS, Said, Scores
 from mmupt.policy.model import Policy
 from mmupt.policy.sampler import decode, prefilled
 from mmupt.policy.shared import Prefix
@@ -57,7 +57,7 @@ def evaluate(
     started = time.perf_counter()
     k = config.num_samples if sampled else 0
     seeds = stream_seeds(seed, EVALUATION_STREAM, count=len(rows) * k) if k else None
-    columns: list[tuple[float, ...]] = []
+    scored: list[tuple[tuple[float, ...], Said]] = []
     mine = processes.share(len(rows))
     for start in range(mine.start, mine.stop, config.batch_size):
         part = rows[start : min(start + config.batch_size, mine.stop)]
@@ -74,17 +74,19 @@ def evaluate(
                 drawn += _decode(policy, prefix, config, config.temperature, own)
         for i, row in enumerate(part):
             replies = (greedy[i][0], *(drawn[i] if drawn else ()))
-            columns.append(_score(row.answer, shown[i], replies, config))
+            scored.append(_score(row.answer, shown[i], replies, config))
         if progress is not None:
             done = start + len(part) - mine.start
             progress(round(len(rows) * done / (mine.stop - mine.start)), len(rows))
-    table = np.asarray(processes.join(columns), dtype=np.float64).reshape(-1, len(COLUMNS))
+    scored = processes.join(scored)
+    table = np.asarray([one for one, _ in scored], dtype=np.float64).reshape(-1, len(COLUMNS))
     return Scores.from_columns(
         [r.sample.id for r in rows],
         {name: table[:, i] if k or i == 0 else np.empty(0) for i, name in enumerate(COLUMNS)},
         k=k,
         temperature=config.temperature,
         seconds=time.perf_counter() - started,
+        said=[said for _, said in scored],
     )
 
 
@@ -112,18 +114,22 @@ def blind_scores(
 
 def _score(
     answer: str, prompt: Prompt, replies: Sequence[Completion], config: EvalConfig
-) -> tuple[float, ...]:
+) -> tuple[tuple[float, ...], Said]:
     """The columns of one question, from its greedy reply and the drawn ones behind it."""
     drawn = replies[1:]
     answers = [final_answer(c, prompt, config.kind) for c in replies]
-    truth, first, *classes = partition([answer, *answers], kind=config.kind, rtol=config.rtol)
-    right = [float(c is not None and c == truth) for c in classes]
+    truth, *classes = partition([answer, *answers], kind=config.kind, rtol=config.rtol)
+    first, *right = (c is not None and c == truth for c in classes)
+    said = Said(
+        replies[0].text, answers[0], first, tuple(c.text for c in drawn), tuple(answers[1:]),
+        tuple(right),
+    )  # fmt: skip
     if not drawn:
-        return (float(first is not None and first == truth),) + (float("nan"),) * 7
+        return (float(first),) + (float("nan"),) * 7, said
     outcome = vote(answers[1:], kind=config.kind, rtol=config.rtol, tie="first-class-by-key")
     winner, label = partition([answer, outcome.label], kind=config.kind, rtol=config.rtol)
-    return (
-        float(first is not None and first == truth),
+    columns = (
+        float(first),
         float(np.mean(right)),
         float(label is not None and winner == label),
         float(any(right)),
@@ -132,6 +138,7 @@ def _score(
         float(np.mean([c.finish is Finish.LENGTH for c in drawn])),
         float(np.mean([len(c.token_ids) for c in drawn])),
     )
+    return columns, said
 
 
 def _decode(

@@ -17,6 +17,27 @@ COLUMNS = ("greedy", "mean", "majority", "passed", "share", "abstained", "trunca
 """The arrays of `Scores`; without sampling only `greedy` is filled."""
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model said to one question, and how it was read.
+
+    Attributes:
+        reply: the most likely reply as it was written; None if it did not come.
+        answer: the final answer in it, in the words of the data; None: none in it.
+        right: whether that is right; None: unscored.
+        sampled: the k sampled replies; None for one that did not come.
+        answers: the final answer of each.
+        sampled_right: whether each is right.
+    """
+
+    reply: str | None
+    answer: str | None
+    right: bool | None
+    sampled: tuple[str | None, ...] = ()
+    answers: tuple[str | None, ...] = ()
+    sampled_right: tuple[bool | None, ...] = ()
+
+
 @dataclass(frozen=True)
 class Scores:
     """What N questions with k sampled answers each gave; every array has one entry a question.
@@ -32,8 +53,10 @@ class Scores:
         abstained, truncated, length: means over the k sampled responses.
         k: sampled answers per question; 0 when only greedy was asked for.
         seconds: wall time.
+        said: the replies themselves, one entry a question; empty where they were not kept.
 
-    With k = 0 all arrays but `greedy` are of size 0.
+    With k = 0 all arrays but `greedy` are of size 0. NaN stands for a question that is unscored, as
+    a reply to it did not come.
     """
 
     ids: tuple[str, ...]
@@ -48,6 +71,7 @@ class Scores:
     k: int
     temperature: float
     seconds: float
+    said: tuple[Said, ...] = ()
 
     @classmethod
     def from_columns(
@@ -58,12 +82,13 @@ class Scores:
         k: int,
         temperature: float,
         seconds: float,
+        said: Sequence[Said] = (),
     ) -> Scores:
         """From one array per name of `COLUMNS`."""
         c = columns
         return cls(
             tuple(ids), c["greedy"], c["mean"], c["majority"], c["passed"], c["share"],
-            c["abstained"], c["truncated"], c["length"], k, temperature, seconds,
+            c["abstained"], c["truncated"], c["length"], k, temperature, seconds, tuple(said),
         )  # fmt: skip
 
     def metrics(self) -> dict[str, Any]:
