@@ -24,7 +24,7 @@ _SAID = pa.schema(
         pa.field("sampled_right", pa.list_(pa.bool_())),
     ]
 )
-"""The columns of `Said`, behind those of the scores; missing in files written before replies were kept."""
+"""The columns of `Said`, behind those of the scores; older files do not have them."""
 
 
 def write_scores(path: Path, scores: Scores) -> None:
