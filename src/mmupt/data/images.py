@@ -13,8 +13,9 @@ import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -25,6 +26,9 @@ FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 MAX_PIXELS: Final = 64_000_000
 """Default limit of width x height: 192 MB once decoded to RGB."""
+
+_REMEMBERED: Final = 100_000
+"""Pictures whose headers are known to be good; more are forgotten and looked at again."""
 
 # How a file of another kind begins, to say what was found instead of "unknown".
 _OTHER_KINDS: Final = (
@@ -102,21 +106,43 @@ def check_image(
         return width, height
 
 
+def check_image_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> str:
+    """Check a picture that is in memory, from its header alone.
+
+    Args:
+        data: the whole file.
+        name: what the picture is called in messages.
+        max_pixels: largest allowed width x height, in pixels.
+
+    Returns:
+        Its format, one of `FORMATS`.
+
+    Raises:
+        InputError: as `check_image`.
+    """
+    _check_length(len(data), max_pixels, name)
+    with _decoded(BytesIO(data), data[:64], max_pixels, name) as image:
+        return str(image.format)
+
+
 class ImageFolder:
     """The folder that the image paths of a data set may not leave.
 
     Args:
         root: an existing folder.
         check: also open the header of each picture, once.
+        also: further folders that links inside `root` may lead to (the hub cache keeps its files
+            there).
 
     Raises:
         InputError: `root` is not a folder.
     """
 
-    def __init__(self, root: Path, check: bool) -> None:
+    def __init__(self, root: Path, check: bool, also: tuple[Path, ...] = ()) -> None:
         if not root.is_dir():
             raise InputError(f"data root {printable(root)} is not a folder; check the path")
         self._root = root.resolve()
+        self._also = tuple(folder.resolve() for folder in also)
         self._check = check
         self._checked: set[Path] = set()
 
@@ -140,13 +166,15 @@ class ImageFolder:
             path = (self._root / text).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # symlink loops, over-long names
             raise InputError(f'image "{shown}" cannot be found ({printable(error, 80)})') from error
-        if not path.is_relative_to(self._root):
+        if not any(path.is_relative_to(folder) for folder in (self._root, *self._also)):
             raise InputError(
                 f'image "{shown}" is outside the data root {printable(self._root)}; move it '
                 "inside, or name another data root"
             )
         if self._check and path not in self._checked:
             check_image(path)
+            if len(self._checked) >= _REMEMBERED:
+                self._checked.clear()
             self._checked.add(path)
         return path
 
@@ -177,22 +205,38 @@ def refuse_invisible(text: str, name: str) -> None:
 
 @contextmanager
 def _opened(path: Path, max_pixels: int, origin: str) -> Iterator[ImageFile.ImageFile]:
-    """Open, bound and close a picture; whatever Pillow raises meanwhile becomes an InputError."""
+    """Open, bound and close a picture on disk."""
     name = f"{origin}: image {printable(path)}" if origin else f"image {printable(path)}"
     _check_file(path, max_pixels, name)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{name} cannot be read ({printable(error, 120)})") from error
+    with file, _decoded(file, None, max_pixels, name) as image:
+        yield image
+
+
+@contextmanager
+def _decoded(
+    file: BinaryIO, start: bytes | None, max_pixels: int, name: str
+) -> Iterator[ImageFile.ImageFile]:
+    """Whatever Pillow raises while the picture is open becomes an InputError."""
+    if start is None:
+        start = file.read(64)
+        file.seek(0)
     try:
         with warnings.catch_warnings():
             # Pillow warns about odd metadata and about sizes that are bounded here. The filter is
             # as narrow as can be because Python 3.11 keeps filters for the process, not the thread.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 _check_header(image, max_pixels, name)
                 yield image
     except InputError:
         raise
     except UnidentifiedImageError as error:
         raise InputError(
-            f"{name} is {_kind(path)}; expected one of {', '.join(FORMATS)}: convert it to PNG"
+            f"{name} is {_kind(start)}; expected one of {', '.join(FORMATS)}: convert it to PNG"
         ) from error
     except Image.DecompressionBombError as error:
         # Raised inside Image.open, before a size can be asked for; its message counts the pixels.
@@ -216,13 +260,17 @@ def _check_file(path: Path, max_pixels: int, name: str) -> None:
         raise InputError(f"{name} is a folder, expected an image file")
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{name} is not a regular file, expected an image file")
-    if status.st_size == 0:
+    _check_length(status.st_size, max_pixels, name)
+
+
+def _check_length(length: int, max_pixels: int, name: str) -> None:
+    if length == 0:
         raise InputError(f"{name} is empty (0 bytes); replace the file")
     # No picture within the pixel limit needs more: 8 bytes a pixel is RGBA at 16 bits.
     max_bytes = 8 * max_pixels + 2**24
-    if status.st_size > max_bytes:
+    if length > max_bytes:
         raise InputError(
-            f"{name} has {status.st_size:,} bytes, the limit for {max_pixels:,} pixels is "
+            f"{name} has {length:,} bytes, the limit for {max_pixels:,} pixels is "
             f"{max_bytes:,}; make it smaller"
         )
 
@@ -245,10 +293,9 @@ def _too_large(name: str, found: str, max_pixels: int) -> str:
     return f"{name} has {found}, the limit is {max_pixels:,}; make it smaller or raise max_pixels"
 
 
-def _kind(path: Path) -> str:
-    """What a file that is no known picture seems to be."""
-    with path.open("rb") as file:
-        start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+def _kind(start: bytes) -> str:
+    """What a file that is no known picture seems to be, by how it begins."""
+    start = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     for prefix, kind in _OTHER_KINDS:
         if start.lower().startswith(prefix.lower()):
             return kind
