@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_anchors import events_in, rows_in
@@ -15,13 +16,18 @@ from test_strategy_training import config_for, run_of, samples
 
 from mmupt.asking.answerer import SamplingParams, stream_seeds
 from mmupt.errors import MmuptError
+from mmupt.evaluate.scores import COLUMNS
+from mmupt.events import EventLog
+from mmupt.pipeline.pilot import run_pilot
+from mmupt.pipeline.stages import Stages
 from mmupt.policy import sampler
 from mmupt.policy.inputs import encode
 from mmupt.policy.memory import Halved, row_limit
 from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.sampler import decode, prefilled, sample, sample_all
+from mmupt.runs import RunFolder
 from mmupt.train.grpo import train_label_free
-from mmupt.types import Completion, Sample
+from mmupt.types import Completion, LabelledSample, Sample
 
 __all__ = ["samples"]  # a fixture
 
@@ -213,3 +219,52 @@ def test_a_round_goes_on_and_says_so(
     whole, short = (rows_in(tmp_path / name) for name in ("whole", "short"))
     texts = [[row["completions"] for row in run[0]] for run in (whole, short)]
     assert texts[0] == texts[1]
+
+
+def stages_of(talker: Path, out: Path, rows: Sequence[LabelledSample] = ()) -> Stages:
+    settings = ["eval.num_samples=2", "eval.max_completion_length=4", "eval.steps=1"]
+    config = config_for(f"model.path={talker}", *settings)
+    return Stages(RunFolder(out), config, EventLog(out / "events.jsonl"), test=rows)
+
+
+def halvings(out: Path) -> list[dict[str, Any]]:
+    return [event for event in events_in(out) if event["type"] == "memory_halved"]
+
+
+def test_an_evaluation_outside_of_a_round_says_so_too(
+    talker: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same scores; within a round the round's limit holds, and its events are enough."""
+    rows = [LabelledSample(sample, "1") for sample in samples]
+    found = {}
+    for name, most in (("whole", 1000), ("short", 1)):
+        stages = stages_of(talker, tmp_path / name, rows)
+        with limited(monkeypatch, most):
+            found[name] = stages.evaluate("base"), stages.blind("base")
+            stages.label_free(samples, after="base", stage="round-1", key=1)
+    for one, other in zip(found["whole"], found["short"], strict=True):
+        assert all(np.array_equal(getattr(one, c), getattr(other, c)) for c in COLUMNS)
+    assert not halvings(tmp_path / "whole")
+    halved = halvings(tmp_path / "short")
+    assert {(e["stage"], e["where"], "step" in e) for e in halved} == {
+        ("base", "sampling", False),
+        ("base-blind", "sampling", False),
+        ("round-1", "sampling", True),
+    }
+    assert all(e["new"] == e["old"] // 2 for e in halved)
+
+
+def test_a_pilot_says_so_too(
+    talker: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = []
+    for name, most in (("whole", 1000), ("short", 1)):
+        stages = stages_of(talker, tmp_path / name)
+        with limited(monkeypatch, most):
+            metrics = run_pilot(stages, samples)
+        figures.append({key: value for key, value in metrics.items() if key != "seconds"})
+    assert figures[0] == figures[1]
+    assert {(e["stage"], e["where"]) for e in halvings(tmp_path / "short")} == {
+        ("votes", "sampling"),
+        ("pictures", "sampling"),
+    }

@@ -39,6 +39,7 @@ from mmupt.pipeline.pilot_pictures import (
 from mmupt.pipeline.pilot_rows import figures_of
 from mmupt.pipeline.stages import Stages, check_prompts
 from mmupt.policy.answers import ask_views
+from mmupt.policy.memory import halving
 from mmupt.runs import write_json
 from mmupt.train.labels import TEACHER_STREAM, Label, label_by_vote
 from mmupt.types import Finish, Sample
@@ -196,14 +197,15 @@ def _fill(
     if total:  # the console's bars are those of evaluations; on resuming they count what is left
         log.tell("evaluation_started", stage=NAMES[lang][stage], total=total)
     there = set(table.done())
-    for number, part in enumerate(slices):
-        if number in there:
-            continue
-        started = time.perf_counter()
-        rows = ask(part, number)
-        table.write(number, rows, time.perf_counter() - started)
-        done += len(part)
-        log.tell("evaluation_progress", stage=NAMES[lang][stage], done=done, total=total)
+    with halving(log, stage):
+        for number, part in enumerate(slices):
+            if number in there:
+                continue
+            started = time.perf_counter()
+            rows = ask(part, number)
+            table.write(number, rows, time.perf_counter() - started)
+            done += len(part)
+            log.tell("evaluation_progress", stage=NAMES[lang][stage], done=done, total=total)
     table.join(len(slices))
     log.emit("pilot_finished", stage=stage)
 

@@ -23,6 +23,7 @@ from mmupt.guard.watch import Audit, Outcome
 from mmupt.pipeline.card import model_card
 from mmupt.policy import adapters
 from mmupt.policy.inputs import encode
+from mmupt.policy.memory import halving
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.processes import ALONE, Processes
 from mmupt.runs import RunFolder
@@ -187,10 +188,12 @@ class Stages:
             def progress(done: int, total: int) -> None:
                 self.log.tell("evaluation_progress", stage=stage, done=done, total=total)
 
-            scores = evaluate(
-                self.policy(stage), self.test, self.config.eval, self.prompts,
-                seed=self.config.seed, progress=progress, processes=self.processes,
-            )  # fmt: skip
+            policy = self.policy(stage)
+            with halving(self.log, stage, self.processes):
+                scores = evaluate(
+                    policy, self.test, self.config.eval, self.prompts,
+                    seed=self.config.seed, progress=progress, processes=self.processes,
+                )  # fmt: skip
             if self.processes.main:
                 write_scores(path, scores)
             self.log.emit("evaluated", stage=stage, metrics=scores.metrics())
@@ -201,10 +204,12 @@ class Stages:
         """Greedy scores of the model of `stage` on blank pictures, once."""
         path = self.folder.scores(f"{stage}-blind")
         if not self.processes.told(path.exists):
-            scores = blind_scores(
-                self.policy(stage), self.test, self.config.eval, self.prompts,
-                seed=self.config.seed, processes=self.processes,
-            )  # fmt: skip
+            policy = self.policy(stage)
+            with halving(self.log, f"{stage}-blind", self.processes):
+                scores = blind_scores(
+                    policy, self.test, self.config.eval, self.prompts,
+                    seed=self.config.seed, processes=self.processes,
+                )  # fmt: skip
             if self.processes.main:
                 write_scores(path, scores)
             self.processes.wait()
@@ -332,10 +337,11 @@ class Stages:
         def progress(done: int, total: int) -> None:
             self.log.tell("evaluation_progress", stage=stage, done=done, total=total)
 
-        scores = evaluate(
-            policy, self.test, self.config.eval, self.prompts,
-            seed=self.config.seed, progress=progress,
-        )  # fmt: skip
+        with halving(self.log, stage):
+            scores = evaluate(
+                policy, self.test, self.config.eval, self.prompts,
+                seed=self.config.seed, progress=progress,
+            )  # fmt: skip
         write_scores(path, scores)
         metrics = scores.metrics()
         self.log.emit("evaluated", stage=stage, step=step, interim=True, metrics=metrics)

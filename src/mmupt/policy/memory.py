@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+
+from mmupt.events import EventLog
+from mmupt.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,35 @@ def row_limit(rows: int | None = None, prompts: int | None = None) -> Iterator[R
 def open_limit() -> RowLimit:
     """The limit that is open, or one for this call alone."""
     return _OPEN.get() or RowLimit()
+
+
+def tell_halved(
+    limit: RowLimit, log: EventLog, processes: Processes = ALONE, **fields: Any
+) -> None:
+    """An event for each time that sampling ran out of memory since the last call, in any process.
+
+    Args:
+        fields: what else the events say: stage, step.
+    """
+    for one in processes.join(limit.taken()):
+        log.emit(
+            "memory_halved", **fields, where="sampling", what=one.what, old=one.old, new=one.new
+        )
+
+
+@contextmanager
+def halving(log: EventLog, stage: str, processes: Processes = ALONE) -> Iterator[None]:
+    """`row_limit` with its events, for what is sampled outside of a round.
+
+    Within a round its limit holds, and its events are told after the step. In several processes the
+    end is a meeting of them all.
+    """
+    if _OPEN.get() is not None:
+        yield
+        return
+    with row_limit() as limit:
+        yield
+        tell_halved(limit, log, processes, stage=stage)
 
 
 def out_of_memory(error: BaseException) -> bool:

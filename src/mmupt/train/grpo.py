@@ -29,7 +29,7 @@ from mmupt.events import EventLog
 from mmupt.guard.probe import Probe, choose_samples
 from mmupt.guard.rules import Finding
 from mmupt.guard.watch import Audit, Guard, Outcome
-from mmupt.policy.memory import RowLimit, row_limit
+from mmupt.policy.memory import RowLimit, row_limit, tell_halved
 from mmupt.policy.model import Policy
 from mmupt.processes import ALONE, Processes
 from mmupt.train.advantage import batch_std, group_advantages
@@ -298,7 +298,7 @@ def _steps(
                 "memory_halved",
                 stage=run.stage, step=step, where="update", what="tokens", old=old, new=new,
             )  # fmt: skip
-        _tell_halved(run, step, limit)
+        tell_halved(limit, run.log, run.processes, stage=run.stage, step=step)
         if moving is not None:
             moving.update()
         figures = summarise(judged, stats)
@@ -333,18 +333,8 @@ def _steps(
         if after_step is not None:
             after_step(step)
     outcome = guard.finish(policy, step, stopping) if guard is not None else Outcome(step)
-    _tell_halved(run, step, limit)
+    tell_halved(limit, run.log, run.processes, stage=run.stage, step=step)
     return outcome
-
-
-def _tell_halved(run: Run, step: int, limit: RowLimit) -> None:
-    """An event for each time that sampling ran out of memory, in any process."""
-    for one in run.processes.join(limit.taken()):
-        run.log.emit(
-            "memory_halved",
-            stage=run.stage, step=step, where="sampling",
-            what=one.what, old=one.old, new=one.new,
-        )  # fmt: skip
 
 
 def _fill(
