@@ -24,18 +24,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("expressions",),  # conditions of people's own over rollouts
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
-    ("config_supervision",),  # and those of audits, gates and prices
+    ("config_supervision", "config_server"),  # of audits, gates and prices; of a model's server
     ("config", "events"),  # the schema; what happened
     ("ballots",),  # what the schema asks of a vote
     ("runs", "console", "demo", "starter", "report", "launch"),  # folders, presets, pages, torchrun
     ("audit", "gates", "ledger", "registry"),  # people's verdicts, decisions, costs, versions
     ("asking",),  # prompts, views of a question, who answers
+    ("server",),  # a model behind an OpenAI-compatible server answers
     ("benchmarks",),  # public questions and their scoring rules
     ("policy",),  # the model: loading, sampling, scoring
     ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("pipeline",),  # stages and rounds
+    ("pool",),  # votes over shards, by many workers
     ("review",),  # people look at samples in the browser
     ("bias",),  # what training did to a model besides its accuracy
     ("check",),  # whether a model works here, and what a step costs
@@ -59,6 +61,7 @@ NEEDS_ONLY: dict[str, set[str]] = {
     "registry": {"errors", "database", "config_supervision", "version"},
     "consensus": {"types", "errors"},
     "asking": {"types", "errors", "data", "consensus"},
+    "server": {"types", "errors", "data", "config_server", "asking"},
     "benchmarks": {"types", "errors", "stats", "data", "consensus"},
     "report": {"errors", "stats", "types", "words", "data", "config", "events"},
 }
@@ -242,6 +245,7 @@ def test_only_the_worker_knows_sympy() -> None:
         "plugins",
         "config_votes",
         "config_supervision",
+        "config_server",
         "database",
         "events",
         "config",
@@ -254,6 +258,8 @@ def test_only_the_worker_knows_sympy() -> None:
         "gates",
         "ledger",
         "registry",
+        "asking",
+        "server",
         "benchmarks",
     ],
 )

@@ -13,6 +13,7 @@ from mmupt.cli import (
     launching,
     learning,
     measuring,
+    pooling,
     reporting,
     reviewing,
     starting,
@@ -78,6 +79,7 @@ for verbs in (
     reviewing,
     measuring,
     comparing,
+    pooling,
     launching,
 ):  # in the order of the help page
     verbs.register(app)
