@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from mmupt.config_server import ServerConfig
 from mmupt.config_supervision import (
     AuditConfig,
     GateConfig,
@@ -399,6 +400,7 @@ class Config(Section):
     self_reward: SelfRewardConfig = SelfRewardConfig()
     guard: GuardConfig = GuardConfig()
     eval: EvalConfig = EvalConfig()
+    server: ServerConfig = ServerConfig()
     pilot: PilotConfig = PilotConfig()
     audit: AuditConfig = AuditConfig()
     rules: RulesConfig = RulesConfig()
@@ -467,6 +469,7 @@ _PATH_KEYS = {
     ("data", "test"),
     ("data", "audited"),
     ("data", "root"),
+    ("server", "cache"),
 }
 
 

@@ -7,6 +7,7 @@
     ├── RunFolderError    an output folder that holds something else
     ├── ProcessError      processes that cannot be started, or that are gone
     ├── DatabaseError     a database that cannot be opened, read or written
+    ├── ServerError       a model server that is not there, or does not answer as one
     └── RefusedError      what a gate, a claim or a state does not allow now
 
 A message names the place (file, row or key), the value found, what was expected and what to do.
@@ -41,6 +42,10 @@ class ProcessError(MmuptError):
 
 class DatabaseError(MmuptError):
     """A database that cannot be opened, read or written."""
+
+
+class ServerError(MmuptError):
+    """A model server that is not there, refuses us, or does not answer as one."""
 
 
 class RefusedError(MmuptError):

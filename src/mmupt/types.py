@@ -70,6 +70,7 @@ class Completion:
         view: index of the image view it was sampled from; 0 is the picture as it is.
         self_certainty: mean over the tokens of KL(uniform || pi(.|x, o_<t)) in nats (arXiv
             2502.18581), at the temperature it was sampled at; NaN where nothing was sampled.
+        count: number of tokens, where a server tells it but not which they are.
     """
 
     text: str
@@ -78,6 +79,12 @@ class Completion:
     finish: Finish
     view: int = 0
     self_certainty: float = float("nan")
+    count: int | None = None
+
+    @property
+    def length(self) -> int | None:
+        """Generated tokens; None where a server does not tell."""
+        return self.count if self.count is not None else len(self.token_ids) or None
 
 
 @dataclass(frozen=True, slots=True)
