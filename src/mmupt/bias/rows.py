@@ -9,12 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mmupt.bias.chance import Ints
-from mmupt.data.sources import LeftOut, read_labelled, read_samples
-from mmupt.errors import InputError
-from mmupt.types import Sample
-
-_UNLABELLED = "row has no answer"
-"""How the reader of answers begins to say that there is none."""
+from mmupt.data.sources import LeftOut, read_mixed
+from mmupt.types import LabelledSample, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +46,12 @@ def read_questions(
     Raises:
         InputError: a row that cannot be used, also one whose answer is there and no answer.
     """
-    samples = read_samples(path, data_root=data_root, skip_bad=skip_bad, limit=limit)
-    answers: dict[str, str] = {}
-    try:
-        # images were checked with the questions
-        known = read_labelled(path, data_root=data_root, skip_bad=True, check_images=False)
-        answers = {row.sample.id: row.answer for row in known}
-        odd = [row for row in known.left_out if not row.reason.startswith(_UNLABELLED)]
-    except InputError as error:
-        if _UNLABELLED not in str(error):
-            raise
-        odd = []
-    usable = {sample.origin for sample in samples}
-    for row in odd if not skip_bad else ():
-        if row.origin in usable:
-            raise InputError(f"{row.origin}: {row.reason}; fix the row or pass --skip-bad")
-    rows = tuple(Question(sample, answers.get(sample.id)) for sample in samples)
-    return Questions(rows, samples.left_out)
+    found = read_mixed(path, data_root=data_root, skip_bad=skip_bad, limit=limit)
+    rows = tuple(
+        Question(row.sample, row.answer) if isinstance(row, LabelledSample) else Question(row, None)
+        for row in found
+    )
+    return Questions(rows, found.left_out)
 
 
 def clusters(samples: Sequence[Sample]) -> Ints:

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from mmupt.data.answers import is_answer_column
-from mmupt.data.entries import MAX_ROW_BYTES, Entry, not_json, not_utf8
-from mmupt.data.images import ImageFolder, printable, refuse_invisible
+from mmupt.data.entries import MAX_ROW_BYTES, not_json, not_utf8
+from mmupt.data.images import printable, refuse_invisible
+from mmupt.data.pictures import Pictures
+from mmupt.data.records import Record
 from mmupt.errors import InputError
 from mmupt.types import LabelledSample, Sample
 
@@ -62,23 +64,23 @@ def decode(raw: bytes) -> dict[str, object]:
     except RecursionError as error:
         raise InputError("JSON is nested too deeply; expected a flat object") from error
     if not isinstance(row, dict):
-        raise InputError(f'found {_found(row)}, expected an object {{"problem": ...}}')
+        raise InputError(f'found {described(row)}, expected an object {{"problem": ...}}')
     return row
 
 
-def sample_of(row: Mapping[str, object], entry: Entry, images: ImageFolder) -> Sample:
+def sample_of(row: Mapping[str, object], record: Record, images: Pictures) -> Sample:
     """The question of a row. Looks at no column that is named like an answer.
 
     Args:
-        row: what `decode` made of `entry`.
-        entry: tells origin and default id.
-        images: the folder that the paths are relative to.
+        row: in our own columns, whatever schema it came in (`mmupt.data.schemas`).
+        record: tells origin and default id.
+        images: makes files of its pictures.
 
     Raises:
         InputError: a column that cannot be used, or marks that do not fit the images.
     """
     problem = _problem(row)
-    paths = tuple(images.resolve(text) for text in _image_texts(row))
+    paths = tuple(images.of(value, name) for value, name in _image_values(row))
     marks = problem.count(MARK)
     if paths and marks == 0:
         problem = MARK * len(paths) + problem
@@ -89,34 +91,40 @@ def sample_of(row: Mapping[str, object], entry: Entry, images: ImageFolder) -> S
             "put in front"
         )
     return Sample(
-        id=_id(row, entry.default_id),
+        id=_id(row, record.default_id),
         problem=problem,
         images=paths,
-        origin=entry.origin,
+        origin=record.origin,
         meta=_meta(row),
         paraphrases=_paraphrases(row, len(paths)),
     )
+
+
+def has_answer(row: Mapping[str, object]) -> bool:
+    """Whether there is something in the place of the answer, usable or not."""
+    value = row.get("answer")
+    return not (value is None or (isinstance(value, str) and not value.strip()))
 
 
 def labelled(sample: Sample, row: Mapping[str, object]) -> LabelledSample:
     """The question of a row with its answer, and its response if it has one.
 
     Args:
-        sample: what `sample_of` made of `row`.
-        row: what `decode` made of the entry.
+        sample: what `sample_of` made of the question.
+        row: ``answer`` and ``response``, whatever else it has.
 
     Raises:
         InputError: no answer, or an answer or response that cannot be used.
     """
     value = row.get("answer")
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if not has_answer(row):
         raise InputError(
             "row has no answer: SFT and evaluation need an answer; add an "
             '"answer" column, or use the row without labels (mmupt train)'
         )
     expected = "text or a number"
-    answer = str(value) if isinstance(value, Number) else _text(value, "answer", expected)
-    response = None if row.get("response") is None else _text(row["response"], "response")
+    answer = str(value) if isinstance(value, Number) else plain_text(value, "answer", expected)
+    response = None if row.get("response") is None else plain_text(row["response"], "response")
     for name, text in (("answer", answer), ("response", response or "")):
         if MARK in text:
             raise InputError(f'"{name}" holds an {MARK} mark; marks belong in the problem')
@@ -132,7 +140,7 @@ def _problem(row: Mapping[str, object]) -> str:
     if row.get("problem") is None:
         names = ", ".join(printable(name, 40) for name in list(row)[:10]) or "none"
         raise InputError(f'no "problem" in the row (columns: {names}); put the question there')
-    problem = _text(row["problem"], "problem")
+    problem = plain_text(row["problem"], "problem")
     if not problem.strip():
         raise InputError('"problem" is blank; put the question there')
     return problem
@@ -145,13 +153,13 @@ def _paraphrases(row: Mapping[str, object], images: int) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list):
         raise InputError(
-            f'"paraphrases" must be a list of texts, found {_found(value)}; put a single one into '
-            "a list"
+            f'"paraphrases" must be a list of texts, found {described(value)}; put a single one '
+            "into a list"
         )
     found = []
     for number, part in enumerate(value):
         name = f"paraphrases[{number}]"
-        text = _text(part, name)
+        text = plain_text(part, name)
         if not text.strip():
             raise InputError(f'"{name}" is blank; put a question there, or leave it out')
         marks = text.count(MARK)
@@ -164,20 +172,35 @@ def _paraphrases(row: Mapping[str, object], images: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _image_texts(row: Mapping[str, object]) -> list[str]:
+def _image_values(row: Mapping[str, object]) -> list[tuple[str | bytes, str]]:
+    """The pictures of a row as paths, addresses or bytes, each with the name of its place."""
     one, many = row.get("image"), row.get("images")
     if one is not None and many is not None:
         raise InputError('row has both "image" and "images"; keep one')
     if one is not None:
-        return [_text(one, "image")]
+        return [(_image_value(one, "image"), "image")]
     if many is None:
         return []
     if not isinstance(many, list):
         raise InputError(
-            f'"images" must be a list of paths, found {_found(many)}; a single path goes into '
+            f'"images" must be a list of paths, found {described(many)}; a single path goes into '
             '"image"'
         )
-    return [_text(path, f"images[{number}]") for number, path in enumerate(many)]
+    names = [f"images[{number}]" for number in range(len(many))]
+    return [(_image_value(value, name), name) for value, name in zip(many, names, strict=True)]
+
+
+def _image_value(value: object, name: str) -> str | bytes:
+    """A path or an address as text, or the bytes of a picture; also in a hub ``{bytes, path}``."""
+    if isinstance(value, Mapping):
+        data, path = value.get("bytes"), value.get("path")
+        if isinstance(data, bytes) or (data is None and isinstance(path, str)):
+            value = path if data is None else data
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) and value[:5].lower() == "data:":
+        return value  # may be megabytes; whoever decodes it is strict
+    return plain_text(value, name)
 
 
 def _id(row: Mapping[str, object], default: str) -> str:
@@ -187,7 +210,7 @@ def _id(row: Mapping[str, object], default: str) -> str:
     if isinstance(value, Number) and re.fullmatch(r"-?\d+", value):
         return str(value)
     if not isinstance(value, str) or isinstance(value, Number):
-        raise InputError(f'"id" must be text or an integer, found {_found(value)}')
+        raise InputError(f'"id" must be text or an integer, found {described(value)}')
     if not value.strip():
         raise InputError('"id" is blank; leave it out to have the row numbered')
     refuse_invisible(value, "id")
@@ -200,19 +223,28 @@ def _meta(row: Mapping[str, object]) -> dict[str, str]:
         if name in _OWN_COLUMNS or is_answer_column(name):
             continue
         if isinstance(value, bool):
-            meta[_text(name, "column name")] = "true" if value else "false"
+            meta[plain_text(name, "column name")] = "true" if value else "false"
         elif isinstance(value, str):
-            meta[_text(name, "column name")] = _text(str(value), printable(name, 40))
+            meta[plain_text(name, "column name")] = plain_text(str(value), printable(name, 40))
     return meta
 
 
 # --- values ---------------------------------------------------------------------------------------
 
 
-def _text(value: object, name: str, expected: str = "text") -> str:
-    """A JSON string that shows what it holds."""
+def is_text(value: object) -> bool:
+    """Whether a value is text; numbers are text of another class."""
+    return isinstance(value, str) and not isinstance(value, Number)
+
+
+def plain_text(value: object, name: str, expected: str = "text") -> str:
+    """A JSON string that shows what it holds.
+
+    Raises:
+        InputError: anything else, or text with characters that nobody sees.
+    """
     if not isinstance(value, str) or isinstance(value, Number):
-        raise InputError(f'"{name}" must be {expected}, found {_found(value)}')
+        raise InputError(f'"{name}" must be {expected}, found {described(value)}')
     hidden = _HIDDEN_IN_TEXT.search(value)
     if hidden is not None:
         point = ord(hidden[0])
@@ -225,7 +257,7 @@ def _text(value: object, name: str, expected: str = "text") -> str:
     return value
 
 
-def _found(value: object) -> str:
+def described(value: object) -> str:
     """A JSON value in a few words, for messages."""
     if value is None:
         return "null"
@@ -235,6 +267,8 @@ def _found(value: object) -> str:
         return f"the number {printable(value, 40)}"
     if isinstance(value, str):
         return f'the text "{printable(value, 40)}"'
+    if isinstance(value, bytes):
+        return "bytes"
     return "a list" if isinstance(value, list) else "an object"
 
 
