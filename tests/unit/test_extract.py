@@ -8,6 +8,7 @@ import pytest
 
 from mmupt.consensus.equivalence import equivalent
 from mmupt.consensus.extract import MAX_RESPONSE, extract
+from mmupt.consensus.statements import stated_label
 from mmupt.errors import ConfigError
 
 PROMPT = (
@@ -190,6 +191,48 @@ def test_choice_without_options() -> None:
     assert extract("答えはイです。", "choice") == "イ"
     assert extract("選択肢Bが正しい", "choice") == "B"
     assert extract("2", "choice") == "2"
+
+
+@pytest.mark.parametrize(
+    ("options", "response", "answer"),
+    [
+        (("10", "100"), "I count 100 of them", "B"),
+        (("10", "100"), "I count 10 of them", "A"),
+        (("10", "100"), "I count 1000 of them", None),
+        (("5", "7"), "It reads 3.5 now", None),
+        (("5", "7"), "It reads 5.5 now", None),
+        (("5", "7"), "It reads -5 now", None),
+        (("5", "7"), "It is 1/5 full", None),
+        (("5", "7"), "It is 5/8 full", None),
+        (("5", "7"), "1,500 and 5,000 are too many", None),
+        (("5", "7"), "I see 5.", "A"),
+        (("5", "7"), "I see 5, surely", "A"),
+        (("5", "7"), "I see x5 on it", None),
+        (("1.5", "2.5"), "It reads 1.5 now", "A"),
+        (("1.5", "2.5"), "It reads 11.5 now", None),
+        (("cat", "dog"), "The category is unclear", None),
+        (("cat", "dog"), "A CAT, surely", "A"),
+        (("cat", "dog"), "two dogs", None),
+        (("red", "red car"), "it shows a red car", "B"),
+        (("red", "red car"), "it shows a red bus", "A"),
+        (("red", "blue"), "it is not red but blue", "B"),
+        (("red", "blue"), "red or blue", None),
+        (("same", "same"), "the same", None),
+        (("été", "thé"), "l'été dernier", "A"),
+        (("thé", "lait"), "le théâtre", None),
+        (("(+)", "(-)"), "it has the sign (+) on it", "A"),
+        (("12", "15"), "答えは12個です", "A"),
+        (("12", "15"), "答えは112個です", None),
+        (("赤", "青"), "これは赤です", "A"),
+        (("赤", "赤い車"), "写っているのは赤い車です", "B"),
+    ],
+)
+def test_option_texts_count_as_whole_words_and_numbers(
+    options: tuple[str, str], response: str, answer: str | None
+) -> None:
+    listed = "".join(f"\n{label}. {text}" for label, text in zip("AB", options, strict=True))
+    assert stated_label(response, dict(zip("AB", options, strict=True))) == answer
+    assert extract(response, "choice", f"Which?{listed}") == answer
 
 
 def test_option_text_names_its_label_in_auto_too() -> None:

@@ -133,9 +133,10 @@ def test_bounds_are_as_written_and_may_be_open() -> None:
         ("個", ["12個", "１２個", "二十個"], ["12", "30%", "12 mm", "2024年"], ["沢山"]),
         ("円", ["1200円", "¥1,200", "3万円"], ["1200", "$12"], ["無料"]),
         ("$", ["$12", "12 USD"], ["12", "1200円"], ["free"]),
-        ("bar", ["1.5 bar", "1.5bar", "1.5 bar."], ["1.5", "1.5 MPa"], ["low", "bar"]),
+        ("bar", ["1.5 bar", "1.5bar", "1.5 bar.", "1.5 MPa"], ["1.5", "1.5 m"], ["low", "bar"]),
+        ("NTU", ["1.5 NTU", "1.5NTU", "1.5 NTU."], ["1.5", "1.5 MPa"], ["low", "NTU"]),
         ("Rp", ["Rp 5000", "5000 Rp"], ["5000", "$50"], ["Rp", "free"]),
-        ("MPa", ["1.5 MPa", "1500 kPa"], ["1.5", "1.5 m"], ["1.5 bar"]),
+        ("MPa", ["1.5 MPa", "1500 kPa", "15 bar"], ["1.5", "1.5 m"], ["1.5 furlongs"]),
     ],
 )
 def test_unit_missing(unit: str, carry: list[str], lack: list[str], unread: list[str]) -> None:
@@ -150,8 +151,8 @@ def test_unit_missing(unit: str, carry: list[str], lack: list[str], unread: list
     ("label", "unit", "value"),
     [
         ("1.2 cm", "mm", Fraction(12)), ("12", "mm", Fraction(12)), ("12 mm", None, Fraction(3, 250)),
-        ("212°F", "℃", Fraction(100)), ("100 ℃", "°F", Fraction(212)), ("5 m bar", "bar", None), ("三割", "%", Fraction(30)), ("30", "%", Fraction(30)),
-        ("3万円", "円", Fraction(30_000)), ("1.5bar", "bar", Fraction(3, 2)), ("¥5", "¥", Fraction(5)),
+        ("212°F", "℃", Fraction(100)), ("100 ℃", "°F", Fraction(212)), ("5 m NTU", "NTU", None), ("三割", "%", Fraction(30)), ("30", "%", Fraction(30)),
+        ("3万円", "円", Fraction(30_000)), ("1.5bar", "bar", Fraction(3, 2)), ("1.5NTU", "NTU", Fraction(3, 2)), ("0.5 MPa", "bar", Fraction(5)), ("¥5", "¥", Fraction(5)),
     ],
 )  # fmt: skip
 def test_numbers_are_read_in_the_unit(label: str, unit: str | None, value: Fraction | None) -> None:

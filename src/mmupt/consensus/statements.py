@@ -12,10 +12,16 @@ _LABEL = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _REFUSED = re.compile(r"(?:\bnot|n't|instead of|rather than)\s{0,3}[(\[A-Z]?$", re.IGNORECASE)
+# Letters of scripts that put spaces between words; 個 behind 12 and は before 赤 end a word.
+_SPACED = "0-9A-Za-z_\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff"
 
 
 def stated_label(text: str, listed: Mapping[str, str]) -> str | None:
-    """The last label that a sentence names, or the only option whose text it contains."""
+    """The last label that a sentence names, or the only option whose text it contains.
+
+    Texts count as whole words and numbers, the longest first: `100` does not contain the option
+    10, nor `a red car` the option red where another one is red car.
+    """
     last = None
     for match in _LABEL.finditer(text):
         label = next(group for group in match.groups() if group)
@@ -26,9 +32,37 @@ def stated_label(text: str, listed: Mapping[str, str]) -> str | None:
             last = label.upper()
     if last is not None:
         return last
-    folded = text.casefold()
-    hits = [label for label, option in listed.items() if option and option.casefold() in folded]
-    return hits[0] if len(hits) == 1 else None
+    return _contained(text.casefold(), listed)
+
+
+def _contained(text: str, listed: Mapping[str, str]) -> str | None:
+    """The label of the only option whose text stands in a case-folded sentence; None if not one."""
+    labels: dict[str, set[str]] = {}
+    for label, option in listed.items():
+        if option:
+            labels.setdefault(option.casefold(), set()).add(label)
+    if not labels:
+        return None
+    longest_first = sorted(labels, key=len, reverse=True)
+    hits: set[str] = set()
+    for match in re.finditer("|".join(map(_whole, longest_first)), text):
+        if not _REFUSED.search(text[max(0, match.start() - 16) : match.start()]):
+            hits |= labels[match[0]]
+    return hits.pop() if len(hits) == 1 else None
+
+
+def _whole(option: str) -> str:
+    """A pattern for an option's text where it is not part of a longer word or number."""
+    before = after = ""
+    if re.match(f"[{_SPACED}]", option):
+        before = f"(?<![{_SPACED}])"
+    if option[0].isdecimal():  # nor of 3.5, -5, 1/5, 1,500
+        before += r"(?<![.\-\u2212/])(?<![0-9],)"
+    if re.match(f"[{_SPACED}]", option[-1]):
+        after = f"(?![{_SPACED}])"
+    if option[-1].isdecimal():
+        after += r"(?![.,/][0-9])"
+    return f"{before}{re.escape(option)}{after}"
 
 
 _DECISION = re.compile(

@@ -12,6 +12,9 @@ Decisions:
 - Radians are read as angles (π/6 rad = 30°), a bare π/6 is not.
 - Temperatures are converted to degrees Celsius (32°F = 0°C); 20度 is an angle, 20℃ is not.
 - Months and years are not converted to days.
+- Turns drop out of rates: 1500 rpm = 25 rps = 25 s^-1, and 1500 min^-1 as nameplates write it.
+  Hertz stay apart, as a shaft's speed is not a tone.
+- `bars` are counted, not measured: 3 bar is a pressure, 3 bars is not.
 - Prefixes of bytes are decimal (1 GB = 1000 MB), KiB and its like binary.
 """
 
@@ -111,10 +114,16 @@ _TABLE = """
 100 Pa hPa ヘクトパスカル
 1000 Pa kPa
 1000000 Pa MPa
+100000 Pa bar バール
+100 Pa mbar ミリバール
 1 Hz Hz hz hertz ヘルツ
 1000 Hz kHz
 1000000 Hz MHz
 1000000000 Hz GHz
+1/60 s^-1 rpm RPM r/min rev/min revolutions_per_minute 回転/分 回転毎分
+1 s^-1 rps r/s rev/s 回転/秒
+1 lx lx lux Lux ルクス
+1000 lx klx
 1 mol mol mole moles モル
 1 bit bit bits ビット
 1 byte byte bytes バイト
