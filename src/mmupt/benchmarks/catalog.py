@@ -31,6 +31,7 @@ class Benchmark:
         title: as it is written in papers.
         paper: arXiv id, or the repository.
         split: the split that is usually reported.
+        hub: the data set on the Hugging Face hub that holds its files; None: a git repository.
         bases: subfolders that the image paths of its JSON files may be relative to.
         raw_rows: (folder, split) -> the published rows with their places.
         row: one published row -> the question.
@@ -41,6 +42,7 @@ class Benchmark:
     title: str
     paper: str
     split: str
+    hub: str | None
     bases: tuple[str, ...]
     raw_rows: Callable[[DataFolder, str], Iterator[tuple[Place, Raw]]]
     row: Callable[[Raw, str, PictureStore], BenchmarkRow]
@@ -51,35 +53,43 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     entry.name: entry
     for entry in (
         Benchmark(
-            "mathvista", "MathVista", "2310.02255", mathvista.SPLIT, mathvista.BASES,
+            "mathvista", "MathVista", "2310.02255", mathvista.SPLIT, "AI4Math/MathVista",
+            mathvista.BASES,
             mathvista.raw_rows, mathvista.row, mathvista.score,
         ),
         Benchmark(
-            "mathverse", "MathVerse", "2403.14624", mathverse.SPLIT, mathverse.BASES,
+            "mathverse", "MathVerse", "2403.14624", mathverse.SPLIT, "AI4Math/MathVerse",
+            mathverse.BASES,
             mathverse.raw_rows, mathverse.row, mathverse.score,
         ),
         Benchmark(
-            "mathvision", "MATH-Vision", "2402.14804", mathvision.SPLIT, mathvision.BASES,
+            "mathvision", "MATH-Vision", "2402.14804", mathvision.SPLIT, "MathLLMs/MathVision",
+            mathvision.BASES,
             mathvision.raw_rows, mathvision.row, mathvision.score,
         ),
         Benchmark(
-            "wemath", "We-Math", "2407.01284", wemath.SPLIT, wemath.BASES,
+            "wemath", "We-Math", "2407.01284", wemath.SPLIT, "We-Math/We-Math",
+            wemath.BASES,
             wemath.raw_rows, wemath.row, wemath.score,
         ),
         Benchmark(
-            "geometry3k", "Geometry3K", "2105.04165", geometry3k.SPLIT, geometry3k.BASES,
+            "geometry3k", "Geometry3K", "2105.04165", geometry3k.SPLIT, "hiyouga/geometry3k",
+            geometry3k.BASES,
             geometry3k.raw_rows, geometry3k.row, geometry3k.score,
         ),
         Benchmark(
-            "geoqa", "GeoQA", "2105.14517", geoqa.SPLIT, geoqa.BASES,
+            "geoqa", "GeoQA", "2105.14517", geoqa.SPLIT, "hz2475/geoQA",
+            geoqa.BASES,
             geoqa.raw_rows, geoqa.row, geoqa.score,
         ),
         Benchmark(
-            "chartqa", "ChartQA", "2203.10244", chartqa.SPLIT, chartqa.BASES,
+            "chartqa", "ChartQA", "2203.10244", chartqa.SPLIT, "lmms-lab/ChartQA",
+            chartqa.BASES,
             chartqa.raw_rows, chartqa.row, chartqa.score,
         ),
         Benchmark(
-            "easyvqa", "easy-VQA", "github.com/vzhou842/easy-VQA", easyvqa.SPLIT, easyvqa.BASES,
+            "easyvqa", "easy-VQA", "github.com/vzhou842/easy-VQA", easyvqa.SPLIT,
+            None, easyvqa.BASES,
             easyvqa.raw_rows, easyvqa.row, easyvqa.score,
         ),
     )
@@ -98,6 +108,22 @@ def benchmark(name: str) -> Benchmark:
             f"benchmark {printable(name, 40)!r} is unknown; choose from {', '.join(BENCHMARKS)}"
         )
     return found
+
+
+def check_downloaded(entry: Benchmark, data_dir: Path) -> None:
+    """Refuse a folder that is not there, and tell how to get it.
+
+    Raises:
+        InputError: not a folder.
+    """
+    if data_dir.is_dir():
+        return
+    get = (
+        f"hf download --repo-type dataset {entry.hub} --local-dir {printable(data_dir)}"
+        if entry.hub is not None
+        else f"git clone https://{entry.paper} {printable(data_dir)}"
+    )
+    raise InputError(f"{printable(data_dir)} is not a folder; download {entry.title} first: {get}")
 
 
 def read_rows(

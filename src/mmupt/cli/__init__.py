@@ -10,6 +10,7 @@ import typer
 from mmupt.cli import (
     auditing,
     comparing,
+    evaluating,
     launching,
     learning,
     measuring,
@@ -77,6 +78,7 @@ for verbs in (
     reporting,
     auditing,
     reviewing,
+    evaluating,
     measuring,
     comparing,
     pooling,

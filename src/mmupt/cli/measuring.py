@@ -1,4 +1,4 @@
-"""Verbs that measure and leave the model as it is, and the study: eval, check, vote, study."""
+"""Verbs that measure and leave the model as it is, and the study: check, vote, study."""
 
 from __future__ import annotations
 
@@ -24,29 +24,9 @@ from mmupt.cli.options import (
 
 def register(app: typer.Typer) -> None:
     """Add these verbs, in the order of the help page."""
-    app.command("eval")(evaluate)
     app.command()(check)
     app.command()(vote)
     app.command()(study)
-
-
-def evaluate(
-    model: ModelOption,
-    data: DataOption,
-    out: OutOption,
-    config_file: ConfigOption = None,
-    settings: SetOption = None,
-    seed: SeedOption = None,
-    skip_bad: SkipBadOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Accuracy and consistency on rows with answers; the figures go to OUT/metrics.json."""
-    config = common.command_config(config_file, settings, seed, model, skip_bad, {"test": data})
-    rows = common.labelled(config, data)[: config.eval.limit]
-    common.check_new_run(config, out, [row.sample for row in rows])
-    with common.single_stage(config, out, "eval", as_json) as (stages, result):
-        stages.test = rows
-        result |= {"name": "eval", **stages.evaluate("base").metrics(), "labels_used": 0}
 
 
 def check(
