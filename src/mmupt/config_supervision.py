@@ -74,6 +74,8 @@ class AuditConfig(Section):
     """Columns of the data whose groups are also strata and get estimates of their own."""
     reviewers: Positive = 1
     """Reviewers who judge each sample, independently."""
+    second_review: Fraction = 0.0
+    """Share of the samples that one reviewer more judges; they count once both have."""
     lot: LotConfig = LotConfig()
     """The plan of `size: lot`."""
 

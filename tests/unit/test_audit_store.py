@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from mmupt.audit import use
 from mmupt.audit.records import Added, Audit, Kind, NewAudit, NewItem, Verdict
-from mmupt.audit.store import AuditStore
-from mmupt.audit.verdicts import Resolution, outcomes, ratings, resolve, standing
+from mmupt.audit.store import AuditStore, TakenError
+from mmupt.audit.verdicts import Resolution, chosen, outcomes, ratings, resolve, standing
 from mmupt.errors import InputError, RefusedError
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -289,6 +289,65 @@ def test_a_claim_runs_out(store: AuditStore) -> None:
     assert store.progress("round-1", now="2026-01-01T00:01:30+00:00").claimed == 3
 
 
+def at(minute: int) -> str:
+    return f"2026-01-01T00:{minute:02}:00+00:00"
+
+
+def test_a_claim_is_prolonged_while_it_is_theirs(store: AuditStore) -> None:
+    def renewed(who: str, minute: int, unit: str = "u0") -> bool:
+        return store.renew("round-1", unit, who, reviewers=1, lease=120, now=at(minute))
+
+    assert renewed("ann", 0)  # free: it is claimed
+    assert renewed("ann", 1)
+    assert claimed(store, "bob", now=at(2)) == "u1"  # u0 is ann's until minute 3
+    assert not renewed("bob", 2)
+    assert renewed("ann", 9)  # ran out, and nobody had taken it
+    assert claimed(store, "bob", now=at(12)) == "u0"
+    assert not renewed("ann", 12)
+    store.add(said("u0", "bob", "accept"))
+    assert not renewed("ann", 30)  # judged, as often as it needs
+    store.add(said("u0", "bob", "undo"))
+    assert renewed("ann", 30)
+    for unit, audit in (("u9", "round-1"), ("u0", "round-9")):
+        with pytest.raises(InputError):
+            store.renew(audit, unit, "ann", reviewers=1, lease=60)
+
+
+def test_a_verdict_on_what_another_took_is_not_stored(store: AuditStore) -> None:
+    def held(one: Verdict, minute: int, reviewers: int = 1) -> bool:
+        return store.add_held(one, reviewers=reviewers, now=at(minute))
+
+    assert claimed(store, "ann", now=at(0)) == "u0"
+    late = said("u0", "ann", "accept")
+    assert claimed(store, "bob", now=at(2)) == "u0"  # ann's has run out
+    with pytest.raises(TakenError, match="nothing was stored"):
+        held(late, 2)
+    assert store.verdicts("round-1") == ()
+    assert held(late, 2, reviewers=2)  # there is room for two
+    assert not held(late, 30)  # sent again: it is there
+    assert [one.reviewer for one in store.verdicts("round-1")] == ["ann"]
+    assert claimed(store, "eve", now=at(40)) == "u1"
+    assert held(said("u1", "eve", "reject"), 50)  # ran out, and nobody minds
+    with pytest.raises(TakenError):
+        held(said("u1", "ann", "accept"), 50)
+    with pytest.raises(RefusedError, match="needs a new key"):
+        held(replace(late, kind="reject"), 50)
+
+
+def test_a_share_needs_two_until_it_is_settled(store: AuditStore) -> None:
+    twice = [f"u{n}" for n in range(4) if chosen("round-1", f"u{n}", 0.5)]
+    assert 0 < len(twice) < 4
+    verdicts = [said(f"u{n}", "ann", "accept") for n in range(4)]
+    store.add_all("round-1", verdicts)
+    found = resolve(verdicts, 1, 0.5)
+    assert {unit for unit, one in found.items() if one.state == "open"} == set(twice)
+    assert store.progress("round-1", second=0.5, now=T0).states["right"] == 4 - len(twice)
+    second = [said(unit, "bob", "accept") for unit in twice]
+    assert {one.state for one in resolve([*verdicts, *second], 1, 0.5).values()} == {"right"}
+    two = resolve([*verdicts, *second], 2, 0.5)  # and a third of some, where all have two
+    assert {two[unit].state for unit in twice} == {"open"}
+
+
 def test_a_claim_is_given_back(store: AuditStore) -> None:
     assert claimed(store, "ann") == "u0"
     store.release("round-1", "u0", "ann")
@@ -414,6 +473,17 @@ def test_outcomes_and_ratings_by_hand() -> None:
         {"ann": "right", "bob": "wrong"},
         {"ann": "right"},
     ]
+
+
+def test_what_was_changed_in_sight_of_others_is_no_rating() -> None:
+    given = [
+        said("u0", "ann", "skip"), said("u0", "ann", "accept"), said("u0", "bob", "reject"),
+        said("u0", "ann", "reject"),  # talked over: it counts for the label, not for agreement
+        said("u1", "ann", "accept"), said("u1", "ann", "undo"), said("u1", "ann", "reject"),
+        said("u1", "bob", "unsure"), said("u1", "bob", "reject"),
+    ]  # fmt: skip
+    assert outcomes(resolve(given, 2)) == {"u0": False, "u1": False}
+    assert ratings(given) == [{"ann": "right", "bob": "wrong"}, {"ann": "wrong"}]
 
 
 KINDS = st.sampled_from(["accept", "reject", "correct", "unsure", "skip", "undo"])

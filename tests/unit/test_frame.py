@@ -86,6 +86,18 @@ def test_without_a_teacher_the_completions_are_the_votes() -> None:
     assert (found.margin, found.agreement) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
 
+def test_agreement_across_views_by_hand() -> None:
+    """A teacher answers view by view; completions say which view they saw."""
+    votes = ["0.5", "1/2", "\\frac{1}{2}", "0.50", "3", "3", "4", None]
+    taught = frame([row("a", 1, "0.5", votes, ["1"], share=0.5)])["a"]  # eight views, once each
+    assert taught.view_agreement == pytest.approx((6 + 1) / 21)  # of C(7, 2) pairs
+    own = row("a", 1, "7", [], ["7", "8", "7", "7"], views=[0, 0, 1, 1])
+    assert frame([own])["a"].view_agreement == 2 / 4  # of 2 x 2 pairs; those of one view are none
+    assert math.isnan(frame([own | {"views": [0, 0, 0, 0]}])["a"].view_agreement)
+    odd = row("a", 1, "7", ["7", "7", "8"], ["7"])  # three votes of a teacher: of which views?
+    assert math.isnan(frame([odd])["a"].view_agreement)
+
+
 def test_a_label_against_which_nobody_voted_leads_by_all() -> None:
     found = frame([row("a", 1, "7", ["7", "7", None, "7"], ["1"])])["a"]
     assert (found.margin, found.agreement) == (0.75, 0.0)

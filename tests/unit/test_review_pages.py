@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from review_site import Browser, Site, make_project, payload
 
 from mmupt.audit.records import KINDS, Kind, Verdict
-from mmupt.audit.seen import Seen, chosen
-from mmupt.audit.verdicts import judges, standing
+from mmupt.audit.seen import Seen
+from mmupt.audit.verdicts import chosen, judges, standing
 from mmupt.pipeline.auditing import standing_of
 from mmupt.review.figures import Board
 from mmupt.words import texts
@@ -277,6 +277,12 @@ def test_reading_on_is_reading_everything(steps: list[tuple[str, str, Kind]], da
     everything = standing(verdicts)
     assert {unit: by for unit, by in seen.by_unit.items() if by} == {
         unit: by for unit, by in everything.items() if by
+    }
+    says = {"accept": "right", "reject": "wrong", "correct": "wrong", "unsure": "unsure"}
+    assert set(seen.differing) == {
+        unit
+        for unit, by in everything.items()
+        if len({says[one.kind] for one in by.values() if one.kind in says}) > 1
     }
     assert seen.judged == sum(any(map(judges, by.values())) for by in everything.values())
     for who, units in seen.history.items():

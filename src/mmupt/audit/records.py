@@ -55,7 +55,8 @@ class NewItem:
         slices: value by column of the data, of the columns whose groups are looked at.
         rules: names of the rules that its rollouts hit.
         payload: JSON text of what a review page shows: an object with ``problem``, ``images``
-            (list of paths) and ``answers`` (list of ``{"answer", "count", "completion"}``).
+            (list of paths), ``answers`` (list of ``{"answer", "count", "completion"}``) and
+            ``agreement`` (of pairs of votes from different views, 0 to 1, where it is known).
     """
 
     position: int

@@ -211,6 +211,15 @@ def read_turn(place: Place) -> int:
     return int(found or 0)
 
 
+def has_verdict(place: Place, key: str) -> bool:
+    """Whether the project has a verdict with this key."""
+    found = place.run(
+        "SELECT 1 FROM mmupt_audit_verdicts WHERE project = :project AND verdict_key = :key",
+        key=key,
+    )
+    return found.scalar_one_or_none() is not None
+
+
 def read_verdict(place: Place, key: str) -> Verdict:
     """The verdict of the project that has this key."""
     row = place.run(

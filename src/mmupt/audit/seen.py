@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from threading import Lock
 
 from mmupt.audit.records import Verdict
-from mmupt.audit.verdicts import judges
+from mmupt.audit.verdicts import differ, judges
 
 
 @dataclass
@@ -25,6 +24,7 @@ class Seen:
         by_unit: the standing verdict of each reviewer, by unit, as `verdicts.standing`.
         history: by reviewer, the units with a standing verdict of theirs; the last one judged last.
         judged: units that somebody has judged; a skip does not judge.
+        differing: units on which verdicts differ, in the order in which that came to be seen.
         lock: to be held while it is read or changed.
     """
 
@@ -33,6 +33,7 @@ class Seen:
     by_unit: dict[str, dict[str, Verdict]] = field(default_factory=dict)
     history: dict[str, dict[str, None]] = field(default_factory=dict)
     judged: int = 0
+    differing: dict[str, None] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
     _stacks: dict[tuple[str, str], list[Verdict]] = field(default_factory=dict)
 
@@ -55,24 +56,17 @@ class Seen:
             else:
                 self.by_unit.get(unit, {}).pop(who, None)
             self.judged += any(map(judges, self.of(unit).values())) - before
+            if not differ(self.of(unit)):
+                self.differing.pop(unit, None)
+            else:
+                self.differing[unit] = None
 
     def forget(self) -> None:
         """Start anew, such as after the database went back to an older copy."""
         self.turn = self.judged = 0
-        for known in (self.by_unit, self.history, self._stacks):
+        for known in (self.by_unit, self.history, self.differing, self._stacks):
             known.clear()
 
     def of(self, unit: str) -> Mapping[str, Verdict]:
         """The standing verdicts on a unit, by reviewer."""
         return self.by_unit.get(unit, {})
-
-
-def chosen(audit: str, unit: str, share: float) -> bool:
-    """Whether a unit is among the share of units that one more reviewer judges.
-
-    It depends on the names alone: all processes choose the same, whoever judges when.
-    """
-    if share <= 0.0:
-        return False
-    mark = sha256(f"{audit}\n{unit}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(mark[:8]) < share * 2**64

@@ -19,8 +19,8 @@ from sqlalchemy import Connection
 from mmupt.audit import checks, rows
 from mmupt.audit.records import Added, Audit, Item, NewAudit, NewItem, Outline, Verdict
 from mmupt.audit.rows import Place
-from mmupt.audit.seen import Seen, chosen
-from mmupt.audit.verdicts import STATES, State, judges, resolve, standing, wanted
+from mmupt.audit.seen import Seen
+from mmupt.audit.verdicts import STATES, State, chosen, judges, resolve, standing, wanted
 from mmupt.database import now as this_moment
 from mmupt.database import open_database, reading, writing
 from mmupt.errors import InputError, RefusedError
@@ -45,6 +45,10 @@ class Progress:
     judged: Mapping[str, int]
     claimed: int
     seconds: float
+
+
+class TakenError(RefusedError):
+    """An item is somebody else's by now: others hold it, or have judged it, as many as it needs."""
 
 
 class AuditStore:
@@ -119,6 +123,27 @@ class AuditStore:
             )
         return Added(added, len(given) - added)
 
+    def add_held(
+        self, verdict: Verdict, *, reviewers: int, second: float = 0.0, now: str | None = None
+    ) -> bool:
+        """As `add`, of an item that its reviewer had claimed, and only while it is still theirs.
+
+        A claim that ran out does no harm as long as nobody else has taken the item.
+
+        Raises:
+            TakenError: others have; nothing is stored.
+        """
+        verdict, moment = checks.verdict(verdict), _seconds(now)
+        with writing(self._engine) as connection:
+            place = self._place(connection, verdict.audit)
+            turn = self._turn(place, 1)
+            sent_again = rows.has_verdict(place, verdict.key)
+            if not sent_again and not self._free(
+                place, verdict.unit, verdict.reviewer, reviewers, second, moment
+            ):
+                raise TakenError(f"{verdict.unit} is another reviewer's by now; nothing was stored")
+            return _add(place, verdict, turn)
+
     def claim(
         self,
         audit: str,
@@ -167,7 +192,7 @@ class AuditStore:
     def hold(
         self, audit: str, unit: str, reviewer: str, *, lease: float, now: str | None = None
     ) -> None:
-        """Claim an item that a reviewer looks at anyway, such as after taking a verdict back.
+        """Claim an item whoever has it, such as after its reviewer took a verdict back.
 
         Raises:
             InputError: no such audit or unit, or a name that cannot be used.
@@ -179,6 +204,36 @@ class AuditStore:
             if rows.read_label(place, unit) is None:
                 raise InputError(f"no unit {checks.shown(unit)} in audit {audit}")
             rows.write_claim(place, unit, reviewer, moment + lease)
+
+    def renew(
+        self,
+        audit: str,
+        unit: str,
+        reviewer: str,
+        *,
+        reviewers: int,
+        lease: float,
+        now: str | None = None,
+        second: float = 0.0,
+    ) -> bool:
+        """Prolong a claim, or claim an item that is free, as `claim`.
+
+        Returns:
+            False: it is not theirs, and others hold or have judged it, as many as it needs.
+
+        Raises:
+            InputError: no such audit or unit, or a name that cannot be used.
+        """  # fmt: skip
+        reviewer, moment = checks.name(reviewer, "reviewer"), _seconds(now)
+        with writing(self._engine) as connection:
+            place = self._place(connection, audit)
+            self._turn(place, 1)
+            if rows.read_label(place, unit) is None:
+                raise InputError(f"no unit {checks.shown(unit)} in audit {audit}")
+            if not self._free(place, unit, reviewer, reviewers, second, moment):
+                return False
+            rows.write_claim(place, unit, reviewer, moment + lease)
+            return True
 
     def release(self, audit: str, unit: str, reviewer: str) -> None:
         """Give a claimed item back; nothing happens where it is not claimed."""
@@ -243,14 +298,16 @@ class AuditStore:
         with reading(self._engine) as connection:
             return self._read_on(self._place(connection, name))
 
-    def progress(self, name: str, *, reviewers: int = 1, now: str | None = None) -> Progress:
-        """How far an audit is, where `reviewers` judge each item."""
+    def progress(
+        self, name: str, *, reviewers: int = 1, second: float = 0.0, now: str | None = None
+    ) -> Progress:
+        """How far an audit is, where `reviewers` judge each item and one more a share of them."""
         with reading(self._engine) as connection:
             items = self._audit(connection, name).items
             place = self._place(connection, name)
             verdicts = rows.read_verdicts(place)
             claimed = len(rows.read_claims(place, _seconds(now)))
-        found = Counter(one.state for one in resolve(verdicts, reviewers).values())
+        found = Counter(one.state for one in resolve(verdicts, reviewers, second).values())
         states: dict[State, int] = {state: found[state] for state in STATES}
         states["open"] = items - sum(found[state] for state in STATES if state != "open")
         judged = Counter(
@@ -291,6 +348,17 @@ class AuditStore:
                 seen.forget()
             seen.take(rows.read_verdicts_after(place, seen.turn))
         return seen
+
+    def _free(
+        self, place: Place, unit: str, reviewer: str, reviewers: int, second: float, moment: float
+    ) -> bool:
+        """Whether an item is held by a reviewer, or could be."""
+        holding = rows.read_claims(place, moment).get(unit, set())
+        if reviewer in holding:
+            return True
+        seen = self._read_on(place)
+        with seen.lock:
+            return _wants(seen, place.audit, unit, reviewer, reviewers, second, holding)
 
     def _turn(self, place: Place, steps: int) -> int:
         last = rows.take_turns(place, steps)
@@ -336,16 +404,24 @@ def _next(
     second: float, among: Collection[str] | None,
 ) -> str | None:  # fmt: skip
     def wants(unit: str) -> bool:
-        by = seen.of(unit)
-        if reviewer in by or (among is not None and unit not in among):
+        if reviewer in seen.of(unit) or (among is not None and unit not in among):
             return False
-        others = {who for who, one in by.items() if judges(one)} | held.get(unit, set())
-        asked = reviewers + chosen(audit, unit, second)
-        return len(others - {reviewer}) < wanted(by, asked)
+        return _wants(seen, audit, unit, reviewer, reviewers, second, held.get(unit, set()))
 
     mine = {unit for unit, who in held.items() if reviewer in who}
     own = (unit for unit in seen.units if unit in mine) if mine else ()
     return next(filter(wants, own), None) or next(filter(wants, seen.units), None)
+
+
+def _wants(
+    seen: Seen, audit: str, unit: str, reviewer: str, reviewers: int, second: float,
+    holding: Collection[str],
+) -> bool:  # fmt: skip
+    """Whether an item needs a verdict of this reviewer beside those of the others."""
+    by = seen.of(unit)
+    others = {who for who, one in by.items() if judges(one)} | set(holding)
+    asked = reviewers + chosen(audit, unit, second)
+    return len(others - {reviewer}) < wanted(by, asked)
 
 
 def _seconds(now: str | None) -> float:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, Literal, get_args
 
 from mmupt.audit.records import Kind, Verdict
@@ -47,29 +48,36 @@ def standing(verdicts: Iterable[Verdict]) -> dict[str, dict[str, Verdict]]:
     Args:
         verdicts: in the order in which they were stored.
     """
-    stacks: dict[str, dict[str, list[Verdict]]] = {}
-    for verdict in verdicts:
-        stack = stacks.setdefault(verdict.unit, {}).setdefault(verdict.reviewer, [])
-        if verdict.kind != "undo":
-            stack.append(verdict)
-        elif stack:
-            stack.pop()
     return {
         unit: {reviewer: stack[-1] for reviewer, stack in by.items() if stack}
-        for unit, by in stacks.items()
+        for unit, by in _stacks(verdicts).items()
     }
 
 
-def resolve(verdicts: Iterable[Verdict], reviewers: int = 1) -> dict[str, Resolution]:
+def chosen(audit: str, unit: str, share: float) -> bool:
+    """Whether a unit is among the share of units that one more reviewer judges.
+
+    It depends on the names alone: all processes choose the same, whoever judges when.
+    """
+    if share <= 0.0:
+        return False
+    mark = sha256(f"{audit}\n{unit}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(mark[:8]) < share * 2**64
+
+
+def resolve(
+    verdicts: Iterable[Verdict], reviewers: int = 1, second: float = 0.0
+) -> dict[str, Resolution]:
     """What is settled about each unit that has a verdict; the others are open.
 
     Per reviewer the last verdict that was not undone counts, and a `skip` is none. With fewer
-    than `reviewers` a unit is open. `reviewers` of them settle it if they agree; if not it is
-    disputed until, with a further reviewer, more than half of all say the same.
+    than the unit needs it is open. So many settle it if they agree; if not it is disputed until,
+    with a further reviewer, more than half of all say the same.
 
     Args:
         verdicts: of one audit, in the order in which they were stored.
         reviewers: how many judge each unit, at least 1.
+        second: share of the units that need one more, see `chosen`.
     """
     if reviewers < 1:
         raise ValueError(f"reviewers = {reviewers} is below 1")
@@ -80,7 +88,9 @@ def resolve(verdicts: Iterable[Verdict], reviewers: int = 1) -> dict[str, Resolu
     found = {}
     for unit, by in standing(given).items():
         judged = {who: verdict for who, verdict in by.items() if verdict.kind in _SAYS}
-        state = _state([_SAYS[verdict.kind] for verdict in judged.values()], reviewers)
+        some = next(iter(by.values()), None)
+        needs = reviewers + (some is not None and chosen(some.audit, unit, second))
+        state = state_of(by, needs)
         answers = {verdict.answer for verdict in judged.values() if verdict.answer is not None}
         found[unit] = Resolution(
             state=state,
@@ -91,6 +101,21 @@ def resolve(verdicts: Iterable[Verdict], reviewers: int = 1) -> dict[str, Resolu
     return found
 
 
+def state_of(by: Mapping[str, Verdict], reviewers: int) -> State:
+    """What the standing verdicts on one unit amount to, where it needs so many reviewers."""
+    said = [_SAYS[verdict.kind] for verdict in by.values() if verdict.kind in _SAYS]
+    if len(said) < reviewers:
+        return "open"
+    top, votes = Counter(said).most_common(1)[0]
+    agreed = votes == len(said) or (len(said) > reviewers and 2 * votes > len(said))
+    return top if agreed else "disputed"
+
+
+def differ(by: Mapping[str, Verdict]) -> bool:
+    """Whether two of the standing verdicts on one unit say different things."""
+    return len({_SAYS[verdict.kind] for verdict in by.values() if verdict.kind in _SAYS}) > 1
+
+
 def wanted(by: Mapping[str, Verdict], reviewers: int) -> int:
     """How many reviewers a unit needs in all: one more than it has where they differ.
 
@@ -98,8 +123,9 @@ def wanted(by: Mapping[str, Verdict], reviewers: int) -> int:
         by: the standing verdicts on one unit, by reviewer.
         reviewers: how many judge each unit.
     """
-    said = [_SAYS[verdict.kind] for verdict in by.values() if verdict.kind in _SAYS]
-    return len(said) + 1 if _state(said, reviewers) == "disputed" else reviewers
+    if state_of(by, reviewers) != "disputed":
+        return reviewers
+    return sum(map(judges, by.values())) + 1
 
 
 def judges(verdict: Verdict) -> bool:
@@ -124,25 +150,31 @@ def ratings(verdicts: Iterable[Verdict]) -> list[dict[str, str]]:
     """Who said what of each judged unit, for an agreement coefficient: reviewer -> value.
 
     The values are ``right`` and ``wrong``. A reviewer who was unsure or skipped has not rated the
-    unit, as Krippendorff's alpha has it for missing values.
+    unit, as Krippendorff's alpha has it for missing values. What counts is each reviewer's first
+    judgment that was not undone: one that was changed after seeing those of others is not
+    independent of them, and would make reviewers look more alike than they are.
 
     Args:
         verdicts: of one audit, in the order in which they were stored.
     """
+    firsts = [
+        {who: next(filter(judges, stack), None) for who, stack in by.items()}
+        for by in _stacks(verdicts).values()
+    ]
     told = [
-        {
-            who: _SAYS[verdict.kind]
-            for who, verdict in by.items()
-            if verdict.kind in ("accept", "reject", "correct")
-        }
-        for by in standing(verdicts).values()
+        {who: _SAYS[one.kind] for who, one in by.items() if one and one.kind != "unsure"}
+        for by in firsts
     ]
     return [dict(values) for values in told if values]
 
 
-def _state(said: list[State], reviewers: int) -> State:
-    if len(said) < reviewers:
-        return "open"
-    top, votes = Counter(said).most_common(1)[0]
-    agreed = votes == len(said) or (len(said) > reviewers and 2 * votes > len(said))
-    return top if agreed else "disputed"
+def _stacks(verdicts: Iterable[Verdict]) -> dict[str, dict[str, list[Verdict]]]:
+    """By unit and reviewer, the verdicts that were not undone, the first one first."""
+    stacks: dict[str, dict[str, list[Verdict]]] = {}
+    for verdict in verdicts:
+        stack = stacks.setdefault(verdict.unit, {}).setdefault(verdict.reviewer, [])
+        if verdict.kind != "undo":
+            stack.append(verdict)
+        elif stack:
+            stack.pop()
+    return stacks

@@ -144,7 +144,15 @@ def following(
     from mmupt.database import now
 
     _, config, store, name = _opened(folder, audit)
-    item = store.claim(name, reviewer, reviewers=config.audit.reviewers, lease=LEASE, now=now())
+    asked = config.audit
+    item = store.claim(
+        name,
+        reviewer,
+        reviewers=asked.reviewers,
+        second=asked.second_review,
+        lease=LEASE,
+        now=now(),
+    )
     if item is None:
         common.print_json({"audit": name, "item": None}) if as_json else typer.echo("none left")
         return

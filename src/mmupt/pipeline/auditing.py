@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -114,7 +115,7 @@ def standing_of(store: AuditStore, name: str, config: Config) -> Standing | None
     audit = store.audit(name)
     plan = Plan.from_json(json.loads(audit.plan))
     verdicts = store.verdicts(name)
-    settled = outcomes(resolve(verdicts, config.audit.reviewers))
+    settled = outcomes(resolve(verdicts, config.audit.reviewers, config.audit.second_review))
     items = store.items(name)
     threshold = threshold_of(config)
     lot = _certain(plan, settled)
@@ -148,7 +149,9 @@ def lots_before(store: AuditStore, names: Sequence[str], config: Config) -> Swit
     history: list[LotResult] = []
     for name in names:
         plan = Plan.from_json(json.loads(store.audit(name).plan))
-        settled = outcomes(resolve(store.verdicts(name), config.audit.reviewers))
+        settled = outcomes(
+            resolve(store.verdicts(name), config.audit.reviewers, config.audit.second_review)
+        )
         if plan.size != "lot" or _certain(plan, settled) == "open":
             continue
         severity = switching(history).severity
@@ -199,7 +202,7 @@ def learned(store: AuditStore, name: str, config: Config) -> Learned:
     if name not in {audit.name for audit in store.audits()}:
         return Learned(frozenset(), {}, {})
     items = [replace(item, sample_id=sample_of(item)) for item in store.items(name)]
-    resolved = resolve(store.verdicts(name), config.audit.reviewers)
+    resolved = resolve(store.verdicts(name), config.audit.reviewers, config.audit.second_review)
     corrected = anchors(items, resolved)
     everything = anchors(items, resolved, accepted=True)
     accepted = {key: value for key, value in everything.items() if key not in corrected}
@@ -213,7 +216,9 @@ def _likely(
     there = {audit.name for audit in store.audits()}
     for name in reversed([one for one in former if one in there]):
         plan = Plan.from_json(json.loads(store.audit(name).plan))
-        settled = outcomes(resolve(store.verdicts(name), config.audit.reviewers))
+        settled = outcomes(
+            resolve(store.verdicts(name), config.audit.reviewers, config.audit.second_review)
+        )
         if sum(value is not None for value in settled.values()) < ENOUGH:
             continue
         shares = {item.unit: item.share for item in store.items(name)}
@@ -259,6 +264,8 @@ def _payload(one: Labelled) -> str:
     shown: dict[str, Any] = {
         "problem": one.problem, "images": list(one.images), "answers": json.loads(one.answers),
     }  # fmt: skip
+    if not math.isnan(one.view_agreement):
+        shown["agreement"] = one.view_agreement
     if unit_of(one.sample_id) != one.sample_id:
         shown["id"] = one.sample_id
     return json.dumps(shown, ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from mmupt.config import ConsensusConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.pipeline.digests import digest
+from mmupt.pipeline.pilot_rows import agreement_across
 
 SHOWN_CHARACTERS = 2000
 """Of a completion, on a review page."""
@@ -32,6 +34,7 @@ SCHEMA = pa.schema(
         ("agreement", pa.float64()),
         ("meta", pa.map_(pa.string(), pa.string())),
         ("answers", pa.string()),
+        ("view_agreement", pa.float64()),
     ]
 )
 
@@ -50,6 +53,8 @@ class Labelled:
         agreement: share of the student's own completions that agree with it.
         meta: the sample's metadata.
         answers: JSON text: distinct answers with ``count`` among the votes and one ``completion``.
+        view_agreement: share of pairs of votes from different views of the pictures that are the
+            same answer; NaN where no two views answered, or it is not known which vote saw which.
     """
 
     sample_id: str
@@ -62,6 +67,7 @@ class Labelled:
     agreement: float
     meta: Mapping[str, str]
     answers: str
+    view_agreement: float = math.nan
 
 
 def rollout_rows(folder: Path, stage: str, last_step: int) -> Iterator[dict[str, Any]]:
@@ -145,7 +151,24 @@ def _labelled(
         agreement=sum(c == own for c in said) / len(said) if said else float("nan"),
         meta=dict(meta),
         answers=json.dumps(_distinct(votes, voted, said, row), ensure_ascii=False),
+        view_agreement=agreement_across(voted, views)
+        if (views := _views(row, consensus))
+        else math.nan,
     )
+
+
+def _views(row: Mapping[str, Any], consensus: ConsensusConfig) -> list[int] | None:
+    """The view that each vote saw; None: that is not known.
+
+    Completions have theirs; a teacher answers view by view, so many times each.
+    """
+    votes = row["teacher_answers"] or row["answers"]
+    own = row.get("views")
+    if own and list(votes) == list(row["answers"]):
+        return list(own)
+    if len(votes) != consensus.views * consensus.samples_per_view:
+        return None
+    return [number // consensus.samples_per_view for number in range(len(votes))]
 
 
 def _distinct(

@@ -56,7 +56,7 @@ def _audit(project: Project, store: AuditStore, name: str, config: Config) -> di
     current = standing_of(store, name, config)
     assert current is not None  # noqa: S101  the name comes from the store
     items, verdicts = store.items(name), store.verdicts(name)
-    resolved = resolve(verdicts, config.audit.reviewers)
+    resolved = resolve(verdicts, config.audit.reviewers, config.audit.second_review)
     judged = judged_of(current.plan, items, outcomes(resolved), _steps(project, name))
     return {
         "name": name,
