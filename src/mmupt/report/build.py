@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmupt.errors import ConfigError, RunFolderError
+from mmupt.events import jsonable
+from mmupt.report.bias_page import bias_sentence, bias_values
+from mmupt.report.bias_read import FILE as BIAS_FILE
+from mmupt.report.bias_read import BiasResult, read_biases
 from mmupt.report.cards import Album, change_cards, example_card, wrong_card, wrong_rows
 from mmupt.report.changes import Changes, changes_between, pairs_of
 from mmupt.report.charts import calibration_charts, charts, health_charts
@@ -19,6 +23,7 @@ from mmupt.report.examples import choose_examples
 from mmupt.report.figures import report_figures
 from mmupt.report.files import write_atomically
 from mmupt.report.pictures import MAX_BYTES
+from mmupt.report.pilot_page import is_pilot, pilot_sentence, pilot_values, read_pilot
 from mmupt.report.plots import write_summary_png
 from mmupt.report.read import RunRecord, events_of, load_run
 from mmupt.report.supervision import headline, project_view, rows_of, tells_gain
@@ -65,12 +70,16 @@ class Report:
         run: the run folder.
         facts: of the project; None for a run alone.
         changes: between its last two versions, where they were recorded by question.
+        pilot: metrics of its pilot, or of the folder where that is a pilot; empty without one.
+        biases: what `mmupt bias` measured, the newest first.
         picture_bytes: limit of one picture.
     """
 
     run: RunRecord
     facts: Mapping[str, Any] | None = None
     changes: Changes | None = None
+    pilot: Mapping[str, Any] = field(default_factory=dict)
+    biases: tuple[BiasResult, ...] = ()
     picture_bytes: int = MAX_BYTES
 
 
@@ -111,7 +120,7 @@ def write_report(
     page = out or run_dir / "index.html"
     written = []
     try:
-        if out is None:
+        if out is None and not _own_picture(report):
             written.append(run_dir / "summary.png")
             write_summary_png(report.run, written[0], languages[0])
         write_page(reports, page)
@@ -120,6 +129,11 @@ def write_report(
     except OSError as error:
         raise RunFolderError(f"{page}: cannot be written ({error.strerror or error})") from error
     return [*written, page, figures]
+
+
+def _own_picture(report: Report) -> bool:
+    """Whether the folder is one of `mmupt vote` or `mmupt bias`, which draw pictures themselves."""
+    return is_pilot(report.run.metrics) or (report.run.path / BIAS_FILE).is_file()
 
 
 def load_report(
@@ -131,6 +145,13 @@ def load_report(
 ) -> Report:
     """Read everything that a page is made from; what is missing becomes a problem in words."""
     run = load_run(run_dir, lang, data_roots=data_roots)
+    more: list[str] = []
+    pilot = run.metrics if is_pilot(run.metrics) else read_pilot(run_dir / "pilot", lang, more)
+    biases = read_biases(run_dir, lang, more)
+    alone = (run_dir / BIAS_FILE).is_file() and not run.metrics
+    absent = words(lang)["problem_missing"].format(file="metrics.json")
+    told = [one for one in run.problems if not alone or one != absent]
+    run = replace(run, problems=(*told, *more))
     versions: Sequence[Mapping[str, Any]] = []
     if facts is not None:
         texts, versions = words(lang), rows_of(facts, "versions")
@@ -144,7 +165,7 @@ def load_report(
         run = replace(run, problems=(*run.problems, *told))
     pair = pairs_of([view.name for view in stages_of(run.metrics)], versions)
     changes = changes_between(run_dir, *pair, run.config) if pair else None
-    return Report(run, facts, changes)
+    return Report(run, facts, changes, pilot, biases)
 
 
 def write_index_html(run: RunRecord, path: Path, lang: str = "en") -> None:
@@ -193,12 +214,20 @@ def run_figures(report: Report) -> dict[str, Any]:
     """Every figure of a report as plain JSON."""
     heads: dict[str, str] = {lang: first_sentence(report, lang) for lang in LANGUAGES}
     examples = choose_examples(report.run.rollouts, _EXAMPLES)
-    return report_figures(report.run, report.facts, report.changes, examples, heads)
+    found = report_figures(report.run, report.facts, report.changes, examples, heads)
+    bias = [{"folder": one.name, **one.document} for one in report.biases]
+    more: dict[str, Any] = jsonable({"pilot": dict(report.pilot) or None, "bias": bias})
+    return found | more
 
 
 def first_sentence(report: Report, lang: str) -> str:
     """What the page opens with: the decision where there is one, otherwise the gain."""
+    if report.facts and report.facts.get("state") == "stopped" and report.pilot:
+        return pilot_sentence(report.pilot, lang)
     found = headline(report.facts, report.run.metrics, lang) if report.facts else ""
+    if not found and not stages_of(report.run.metrics):
+        found = pilot_sentence(report.pilot, lang)
+        found = found or next((bias_sentence(one, lang) for one in report.biases), "")
     return found or verdict_lines(report.run.metrics, lang)[0]
 
 
@@ -236,6 +265,11 @@ def report_values(report: Report, lang: str) -> dict[str, Any]:
         "charts": charts(run, lang, audits),
         "health": health_charts(run, lang),
         "calibration": calibration_charts(audits, lang),
+        "pilot": pilot_values(report.pilot, lang),
+        "biases": [
+            bias_values(one, lang, place) for place, one in enumerate(report.biases, start=1)
+        ],
+        "folder": clean(run.path.resolve().name, 80),
         "wrong": [wrong_card(stage, one, album, lang) for stage, one in wrong_rows(audits)],
         "change": _change(report.changes, lang),
         "changed": change_cards(report.changes, album, lang) if report.changes else [],

@@ -7,8 +7,9 @@ read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,20 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One diagram of a pilot.
+
+    Attributes:
+        title, note: above it.
+        draw: onto axes; None where there is nothing to draw, and the note says why.
+    """
+
+    title: str
+    note: str
+    draw: Callable[[Axes], None] | None
+
+
 def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") -> None:
     """Three diagrams above the reasons.
 
@@ -93,7 +108,6 @@ def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") ->
     words(lang)  # refuses an unknown language
     if lang == "ja" and fonts.japanese_family() is None:
         lang = "en"
-    wording = _TEXTS[lang]
     reasons = [
         (MARKS.get(str(f["says"]), " "), wrap(clean(str(f[lang]), 600), 172, 3))
         for f in metrics["findings"]
@@ -106,10 +120,14 @@ def write_pilot_png(metrics: Mapping[str, Any], path: Path, lang: str = "en") ->
         canvas = Canvas(figure, WIDTH, height, fonts.printable)
         _heading(canvas, metrics, lang)
         width = (WIDTH - 2 * _MARGIN - 2 * _GAP) / 3
-        for index, draw in enumerate((_votes, _pictures, _audit)):
+        for index, panel in enumerate(pilot_panels(metrics, lang)):
             x = _MARGIN + index * (width + _GAP)
             axes = figure.add_axes(tuple(canvas.place(x + 34, 190, width - 34, _PLOT)))  # type: ignore[arg-type]
-            draw(axes, canvas, x, metrics, wording)
+            _title(canvas, x, panel)
+            if panel.draw is None:
+                axes.set_axis_off()
+            else:
+                panel.draw(axes)
         _reasons(canvas, reasons, top)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
@@ -136,14 +154,50 @@ def _reasons(canvas: Canvas, reasons: list[tuple[str, list[str]]], top: float) -
             y += _LINE
 
 
-def _votes(
-    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], wording: Mapping[str, str]
-) -> None:
-    least = number(metrics["min_share"])
-    note = wording["votes_note"].format(min_share=f"{least:g}")
-    _title(canvas, x, wording["votes"], note)
+def pilot_panels(metrics: Mapping[str, Any], lang: str) -> list[Panel]:
+    """How the votes fell, what the pictures do, and whether the majority is right."""
+    wording = _TEXTS[lang]
+    return [
+        Panel(
+            wording["votes"],
+            wording["votes_note"].format(min_share=f"{number(metrics.get('min_share')):g}"),
+            lambda axes: _votes(axes, metrics, wording),
+        ),
+        _picture_panel(mapping(metrics.get("pictures")), wording),
+        _audit_panel(metrics, wording),
+    ]
+
+
+def _picture_panel(test: Mapping[str, Any], wording: Mapping[str, str]) -> Panel:
+    if not number(test.get("tested")) > 0:
+        return Panel(wording["pictures"], wording["no_pictures"], None)
+    ends = interval(test.get("kappa_ci"))
+    note = wording["pictures_note"].format(
+        tested=count(number(test.get("tested"))), t=f"{number(test.get('temperature')):g}",
+        kappa=two_places(number(test.get("kappa"))), low=two_places(ends.low),
+        high=two_places(ends.high),
+    )  # fmt: skip
+    return Panel(wording["pictures"], note, lambda axes: _pictures(axes, test, wording))
+
+
+def _audit_panel(metrics: Mapping[str, Any], wording: Mapping[str, str]) -> Panel:
+    if not _bins(mapping(metrics.get("audit"))):
+        return Panel(wording["audit"], wording["no_audit"], None)
+    return Panel(
+        wording["audit"], wording["audit_note"], lambda axes: _audit(axes, metrics, wording)
+    )
+
+
+def _bins(audit: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Bins of the vote share with audited labels."""
+    found = audit.get("bins")
+    return [mapping(one) for one in found] if isinstance(found, list) else []
+
+
+def _votes(axes: Axes, metrics: Mapping[str, Any], wording: Mapping[str, str]) -> None:
+    least = number(metrics.get("min_share"))
     _frame(axes)
-    bars = _bars({float(share): n for share, n in mapping(metrics["shares"]).items()})
+    bars = _bars(_shares(metrics))
     width = 0.8 * min((b - a for a, b in zip(bars, list(bars)[1:], strict=False)), default=0.1)
     for share, n in bars.items():
         kept = share >= least
@@ -158,6 +212,19 @@ def _votes(
     axes.set_ylabel(wording["questions_axis"])
 
 
+def _shares(metrics: Mapping[str, Any]) -> dict[float, int]:
+    """Questions by vote share; what is no share of some questions is left out."""
+    found = {}
+    for text, n in mapping(metrics.get("shares")).items():
+        try:
+            share = float(text)
+        except ValueError:
+            continue
+        if 0 <= share <= 1 and number(n) > 0:
+            found[share] = round(number(n))
+    return found
+
+
 def _bars(shares: Mapping[float, int]) -> dict[float, int]:
     """Questions by share, in order; many different shares are counted in bins, by their middle."""
     if len(shares) <= _MOST_BARS:
@@ -169,24 +236,11 @@ def _bars(shares: Mapping[float, int]) -> dict[float, int]:
     return bars
 
 
-def _pictures(
-    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], wording: Mapping[str, str]
-) -> None:
-    test = mapping(metrics["pictures"])
-    ends = interval(test["kappa_ci"])
-    note = wording["pictures_note"].format(
-        tested=count(number(test["tested"])), t=f"{number(test['temperature']):g}",
-        kappa=two_places(number(test["kappa"])), low=two_places(ends.low),
-        high=two_places(ends.high),
-    )  # fmt: skip
-    if not number(test["tested"]):
-        _nothing(axes, canvas, x, wording["pictures"], wording["no_pictures"])
-        return
-    _title(canvas, x, wording["pictures"], note)
+def _pictures(axes: Axes, test: Mapping[str, Any], wording: Mapping[str, str]) -> None:
     _frame(axes)
     looks = (("own", _BLUE, None), ("other", "white", "////"), ("blank", _PALE, None))
     for place, (key, colour, hatch) in enumerate(looks):
-        value = number(test[f"agreement_{key}"])
+        value = number(test.get(f"agreement_{key}"))
         if value != value:
             continue
         axes.bar(place, value, width=0.6, color=colour, edgecolor=_BLUE, hatch=hatch, linewidth=0.9)
@@ -197,27 +251,27 @@ def _pictures(
     _percent_axis(axes)
 
 
-def _audit(
-    axes: Axes, canvas: Canvas, x: float, metrics: Mapping[str, Any], wording: Mapping[str, str]
-) -> None:
+def _audit(axes: Axes, metrics: Mapping[str, Any], wording: Mapping[str, str]) -> None:
     audit = mapping(metrics.get("audit"))
-    if not audit or not audit["bins"]:
-        _nothing(axes, canvas, x, wording["audit"], wording["no_audit"])
-        return
-    _title(canvas, x, wording["audit"], wording["audit_note"])
     _frame(axes)
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
-    least = number(metrics["min_share"])
+    least = number(metrics.get("min_share"))
     axes.axvline(least, color=INK, linestyle="--", linewidth=1.2)
-    always = number(mapping(audit["labelled"])["always"])
+    always = number(mapping(audit.get("labelled")).get("always"))
     axes.axhline(always, color=QUIET, linewidth=1, linestyle="-.")
-    for one in audit["bins"]:
-        share, value, ends = number(one["share"]), number(one["accuracy"]), interval(one["ci"])
+    for one in _bins(audit):
+        share, value = number(one.get("share")), number(one.get("accuracy"))
+        if share != share or value != value:
+            continue
+        ends = interval(one.get("ci"))
+        bars = [[max(0.0, value - ends.low)], [max(0.0, ends.high - value)]]
         axes.errorbar(
-            share, value, yerr=[[value - ends.low], [ends.high - value]], color=_BLUE, marker="o",
+            share, value, yerr=bars if ends.low == ends.low else None, color=_BLUE, marker="o",
             markersize=7, markeredgecolor="white", capsize=4, linewidth=1.6,
         )  # fmt: skip
-        right = wording["right_of"].format(right=one["right"], n=one["n"])
+        right = wording["right_of"].format(
+            right=count(number(one.get("right"))), n=count(number(one.get("n")))
+        )
         axes.annotate(
             right, (share, value), (-4, 7), textcoords="offset points", ha="right", va="bottom",
             fontsize=9.5, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
@@ -228,16 +282,10 @@ def _audit(
     _percent_axis(axes, -0.03)  # a point at 0 is seen whole
 
 
-def _title(canvas: Canvas, x: float, title: str, note: str) -> None:
-    canvas.text(x, 132, title, fontsize=13.5, weight="bold", va="baseline")
-    size = 10 if cells(note) < 66 else 9
-    canvas.text(x, 156, note, color=QUIET, fontsize=size, va="baseline")
-
-
-def _nothing(axes: Axes, canvas: Canvas, x: float, title: str, why: str) -> None:
-    canvas.text(x, 132, title, fontsize=13.5, weight="bold", va="baseline")
-    canvas.text(x, 156, why, color=QUIET, fontsize=11, va="baseline")
-    axes.set_axis_off()
+def _title(canvas: Canvas, x: float, panel: Panel) -> None:
+    canvas.text(x, 132, panel.title, fontsize=13.5, weight="bold", va="baseline")
+    size = 11 if panel.draw is None else 10 if cells(panel.note) < 66 else 9
+    canvas.text(x, 156, panel.note, color=QUIET, fontsize=size, va="baseline")
 
 
 def _frame(axes: Axes) -> None:

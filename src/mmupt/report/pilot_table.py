@@ -107,10 +107,24 @@ def _table(*, head: bool = True) -> Table:
     )
 
 
-def _votes(metrics: Mapping[str, Any], wording: Mapping[str, str]) -> Iterator[RenderableType]:
+def pilot_rows(metrics: Mapping[str, Any], wording: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the votes amount to, as captions with figures."""
+
     def value(key: str) -> str:
         return percent(number(metrics.get(key)))
 
+    rows = [
+        (wording[key].format(min_share=f"{number(metrics.get('min_share')):g}"), value(key))
+        for key in ("share", "kept", "unanimous", "view_agreement", "margin")
+    ]
+    entropy = number(metrics.get("entropy"))
+    rows.append((wording["entropy"], NOTHING if entropy != entropy else f"{entropy:.2f}"))
+    rows.append((wording["abstained"], f"{value('abstained')} ({value('truncated')})"))
+    labels = count(number(metrics.get("distinct_labels")))
+    return [*rows, (wording["labels"], f"{labels} ({value('top_label_share')})")]
+
+
+def _votes(metrics: Mapping[str, Any], wording: Mapping[str, str]) -> Iterator[RenderableType]:
     title = wording["title"].format(
         n=count(number(metrics["n"])), samples=metrics["samples"], views=metrics["views"],
         t=f"{number(metrics['temperature']):g}",
@@ -119,13 +133,8 @@ def _votes(metrics: Mapping[str, Any], wording: Mapping[str, str]) -> Iterator[R
     table = _table(head=False)
     table.add_column()
     table.add_column(justify="right")
-    for key in ("share", "kept", "unanimous", "view_agreement", "margin"):
-        table.add_row(wording[key].format(min_share=metrics["min_share"]), value(key))
-    entropy = number(metrics.get("entropy"))
-    table.add_row(wording["entropy"], NOTHING if entropy != entropy else f"{entropy:.2f}")
-    table.add_row(wording["abstained"], f"{value('abstained')} ({value('truncated')})")
-    labels = count(number(metrics.get("distinct_labels")))
-    table.add_row(wording["labels"], f"{labels} ({value('top_label_share')})")
+    for caption, value in pilot_rows(metrics, wording):
+        table.add_row(caption, value)
     yield table
 
 

@@ -126,7 +126,7 @@ def load_run(
     """
     texts = words(lang)
     problems: list[str] = []
-    metrics = _read_metrics(run_dir / "metrics.json", texts, problems)
+    metrics = read_object(run_dir / "metrics.json", texts, problems)
     events = _read_events(run_dir / _EVENTS, texts, problems)
     config, config_text = _read_config(run_dir / _CONFIG, texts, problems)
     if metrics and "stages" not in metrics:
@@ -199,19 +199,30 @@ def stage_order(metrics: Mapping[str, Any], events: Iterable[Event]) -> list[str
     return list(names)
 
 
-def _read_metrics(path: Path, texts: Mapping[str, str], problems: list[str]) -> Mapping[str, Any]:
-    text = _read_text(path, _MAX_JSON_BYTES, texts, problems)
+def read_object(
+    path: Path, texts: Mapping[str, str], problems: list[str], name: str = ""
+) -> Mapping[str, Any]:
+    """The JSON object of a file; empty, with a problem in words, where there is none.
+
+    Args:
+        path: of the file.
+        texts: words of the reader's language.
+        problems: is added to.
+        name: what the file is called in words; empty: its own name.
+    """
+    name = name or path.name
+    text = _read_text(path, _MAX_JSON_BYTES, texts, problems, name)
     if text is None:
         return {}
     try:
-        metrics = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
-        problems.append(texts["problem_not_json"].format(file=path.name))
+        problems.append(texts["problem_not_json"].format(file=name))
         return {}
-    if not isinstance(metrics, dict):
-        problems.append(texts["problem_not_object"].format(file=path.name))
+    if not isinstance(found, dict):
+        problems.append(texts["problem_not_object"].format(file=name))
         return {}
-    return metrics
+    return found
 
 
 def _read_events(path: Path, texts: Mapping[str, str], problems: list[str]) -> tuple[Event, ...]:
@@ -257,7 +268,7 @@ def event_of(line: bytes) -> Event | None:
 def _read_config(
     path: Path, texts: Mapping[str, str], problems: list[str]
 ) -> tuple[Mapping[str, Any], str]:
-    text = _read_text(path, _MAX_CONFIG_BYTES, texts, problems)
+    text = _read_text(path, _MAX_CONFIG_BYTES, texts, problems, path.name)
     if text is None:
         return {}, ""
     try:
@@ -268,18 +279,20 @@ def _read_config(
     return mapping(config), text
 
 
-def _read_text(path: Path, limit: int, texts: Mapping[str, str], problems: list[str]) -> str | None:
+def _read_text(
+    path: Path, limit: int, texts: Mapping[str, str], problems: list[str], name: str
+) -> str | None:
     try:
         if path.stat().st_size > limit:
-            problems.append(texts["problem_large"].format(file=path.name, limit=limit >> 20))
+            problems.append(texts["problem_large"].format(file=name, limit=limit >> 20))
             return None
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        problems.append(texts["problem_missing"].format(file=path.name))
+        problems.append(texts["problem_missing"].format(file=name))
     except UnicodeDecodeError:
-        problems.append(texts["problem_not_utf8"].format(file=path.name))
+        problems.append(texts["problem_not_utf8"].format(file=name))
     except OSError as error:
-        problems.append(texts["problem_unreadable"].format(file=path.name, reason=error.strerror))
+        problems.append(texts["problem_unreadable"].format(file=name, reason=error.strerror))
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mmupt.stats import UNDEFINED, Interval
+from mmupt.stats import UNDEFINED, Interval, Ratio
 
 ACCURACIES = ("greedy", "mean", "majority", "pass")
 """Shares of right answers; `vote_share` is agreement and no accuracy."""
@@ -81,6 +81,18 @@ def interval(value: object) -> Interval:
 def mapping(value: object) -> Mapping[str, Any]:
     """`value` if it is a mapping, otherwise an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def rows_in(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """A list of mappings under a key; empty where it holds something else."""
+    found = value.get(key)
+    return [mapping(one) for one in found] if isinstance(found, list) else []
+
+
+def ratio(value: object) -> Ratio:
+    """`{"estimate", "low", "high"}` as a ratio; what is missing is NaN."""
+    told = mapping(value)
+    return Ratio(number(told.get("estimate")), number(told.get("low")), number(told.get("high")))
 
 
 def stage_view(name: str, kind: Kind, stage: Mapping[str, Any]) -> StageView:
