@@ -37,8 +37,9 @@ from mmupt.events import EventLog, read_events
 from mmupt.pipeline.staged import published_recipe
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.runs import write_json
-from mmupt.train.grpo import Run, train_label_free
+from mmupt.train.grpo import train_label_free
 from mmupt.train.sft import run_sft
+from mmupt.train.stage import Run
 from mmupt.types import LabelledSample
 
 

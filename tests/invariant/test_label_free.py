@@ -24,8 +24,9 @@ from mmupt.events import EventLog
 from mmupt.policy.model import Policy, load_policy
 from mmupt.train import labels
 from mmupt.train.anchors import train_anchored
-from mmupt.train.grpo import Run, train_label_free, train_supervised
+from mmupt.train.grpo import train_label_free, train_supervised
 from mmupt.train.rollout import Group
+from mmupt.train.stage import Run
 from mmupt.types import LabelledSample, Sample
 
 # By type
@@ -139,7 +140,7 @@ def test_no_code_of_label_free_training_names_an_answer() -> None:
     found = reached(train_label_free)
     assert {
         "mmupt.train.grpo._train",
-        "mmupt.train.grpo.judge",
+        "mmupt.train.judge.judge",
         "mmupt.train.labels.TeacherVotes",
         "mmupt.train.labels.label_by_vote",
         "mmupt.train.rollout.roll_out",

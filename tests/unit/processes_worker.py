@@ -22,7 +22,8 @@ from mmupt.events import EventLog, SilentLog, jsonable
 from mmupt.policy.model import load_policy
 from mmupt.processes import ALONE, Processes, connect, disconnect
 from mmupt.runs import write_json
-from mmupt.train.grpo import Run, judge
+from mmupt.train.judge import judge
+from mmupt.train.stage import Run
 from mmupt.train.update import update
 from mmupt.types import Sample
 

@@ -28,8 +28,9 @@ from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.runs import RunFolder
 from mmupt.train.average import MovingAverage
 from mmupt.train.checkpoint import load_state, save_state
-from mmupt.train.grpo import Run, train_label_free
+from mmupt.train.grpo import train_label_free
 from mmupt.train.optim import freeze_vision, make_optimizer
+from mmupt.train.stage import Run
 from mmupt.types import LabelledSample, Sample
 
 LORA = LoraConfig(r=4, lora_alpha=8)

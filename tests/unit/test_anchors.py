@@ -32,7 +32,8 @@ from mmupt.guard.watch import Outcome
 from mmupt.policy.model import Policy, load_policy
 from mmupt.train import grpo
 from mmupt.train.anchors import train_anchored, without
-from mmupt.train.grpo import Known, judge, train_label_free
+from mmupt.train.grpo import Known, train_label_free
+from mmupt.train.judge import judge
 from mmupt.train.labels import TeacherVotes, TrueLabels
 from mmupt.train.optim import make_optimizer
 from mmupt.train.rollout import roll_out

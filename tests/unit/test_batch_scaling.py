@@ -18,7 +18,7 @@ from mmupt.asking.answers import Reply
 from mmupt.config import Config
 from mmupt.policy.sampler import certainty, pick
 from mmupt.train.advantage import EPSILON, batch_std, group_advantages
-from mmupt.train.grpo import reward
+from mmupt.train.judge import reward
 from mmupt.train.labels import Label
 from mmupt.train.rollout import Group
 from mmupt.types import Completion, Finish, Sample, Vote

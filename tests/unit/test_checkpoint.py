@@ -22,9 +22,10 @@ from mmupt.policy.model import Policy, load_policy
 from mmupt.processes import Processes
 from mmupt.train import checkpoint
 from mmupt.train.checkpoint import load_state, save_state, weights
-from mmupt.train.grpo import Run, train_label_free
+from mmupt.train.grpo import train_label_free
 from mmupt.train.optim import make_optimizer
 from mmupt.train.sft import run_sft
+from mmupt.train.stage import Run
 from mmupt.types import LabelledSample, Sample
 
 Whole = Callable[[str], tuple[Policy, list[Event], Path]]

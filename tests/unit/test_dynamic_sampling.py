@@ -34,10 +34,11 @@ from mmupt.events import Event
 from mmupt.guard.watch import Outcome
 from mmupt.policy.model import load_policy
 from mmupt.train import grpo
-from mmupt.train.grpo import Run, train_label_free, train_supervised
+from mmupt.train.grpo import train_label_free, train_supervised
 from mmupt.train.optim import make_optimizer
 from mmupt.train.rollout import Group, roll_out
 from mmupt.train.sft import batch_indices
+from mmupt.train.stage import Run
 from mmupt.train.update import ScoredGroup, update
 from mmupt.types import LabelledSample, Sample
 

@@ -32,7 +32,8 @@ from mmupt.guard.signals import (
 from mmupt.guard.watch import Audit, Outcome
 from mmupt.policy.model import Policy, load_policy
 from mmupt.train import grpo
-from mmupt.train.grpo import Run, train_label_free
+from mmupt.train.grpo import train_label_free
+from mmupt.train.stage import Run
 from mmupt.types import Sample
 
 # Figures

@@ -15,7 +15,7 @@ from mmupt.config import Config, ConsensusConfig, dump_config, load_config
 from mmupt.config_votes import Section, Strategy
 from mmupt.consensus.vote import STRATEGIES
 from mmupt.errors import ConfigError
-from mmupt.train.grpo import reward
+from mmupt.train.judge import reward
 from mmupt.train.labels import Label, label_by_vote, reward_answers
 from mmupt.train.rollout import Group
 from mmupt.types import Completion, Finish, Sample

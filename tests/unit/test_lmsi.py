@@ -19,11 +19,12 @@ from mmupt.consensus.equivalence import equivalent
 from mmupt.errors import ConfigError
 from mmupt.events import Event, EventLog
 from mmupt.policy.model import Policy, load_policy
-from mmupt.train.grpo import Judged, Run, judge
+from mmupt.train.judge import Judged, judge
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.lmsi import lmsi, majority_loss, train_lmsi
 from mmupt.train.offline import Lesson, _micro_batches, reaching
 from mmupt.train.sft import batch_indices
+from mmupt.train.stage import Run
 from mmupt.types import LabelledSample, Sample
 
 

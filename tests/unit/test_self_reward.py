@@ -19,7 +19,7 @@ from mmupt.config import Config, ConsensusConfig, SelfRewardConfig, load_config
 from mmupt.errors import ConfigError
 from mmupt.events import Event, EventLog
 from mmupt.policy.model import Policy, load_policy
-from mmupt.train.grpo import Judged, Run
+from mmupt.train.judge import Judged
 from mmupt.train.labels import Label
 from mmupt.train.offline import Lesson, _micro_batches
 from mmupt.train.rollout import Group
@@ -29,6 +29,7 @@ from mmupt.train.self_reward import (
     preference_loss,
     train_self_reward,
 )
+from mmupt.train.stage import Run
 from mmupt.train.update import ScoredGroup
 from mmupt.types import Completion, Finish, LabelledSample, Sample, Vote
 

@@ -24,11 +24,13 @@ from mmupt.events import Event, EventLog
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.sampler import sample
-from mmupt.train.grpo import Run, judge, train_label_free, votes_on
+from mmupt.train.grpo import train_label_free
+from mmupt.train.judge import judge, votes_on
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.optim import make_optimizer
 from mmupt.train.rollout import Group, roll_out
 from mmupt.train.sft import batch_indices
+from mmupt.train.stage import Run
 from mmupt.train.update import ScoredGroup, update
 from mmupt.types import Sample
 

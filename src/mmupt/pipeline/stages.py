@@ -29,8 +29,9 @@ from mmupt.processes import ALONE, Processes
 from mmupt.runs import RunFolder
 from mmupt.train.anchors import train_anchored
 from mmupt.train.checkpoint import load_state
-from mmupt.train.grpo import AfterStep, Run, train_label_free, train_supervised
+from mmupt.train.grpo import train_label_free, train_supervised
 from mmupt.train.sft import run_sft
+from mmupt.train.stage import AfterStep, Run
 from mmupt.types import LabelledSample, Sample
 
 INTERIM_ROWS = 200

@@ -16,8 +16,9 @@ from mmupt.data.images import printable
 from mmupt.errors import InputError
 from mmupt.guard.watch import Audit, Outcome
 from mmupt.policy.model import Policy
-from mmupt.train.grpo import AfterStep, Known, Run, train_beside
+from mmupt.train.grpo import Known, train_beside
 from mmupt.train.labels import TrueLabels
+from mmupt.train.stage import AfterStep, Run
 from mmupt.types import LabelledSample, Sample
 
 

@@ -21,8 +21,9 @@ from mmupt.config import Config
 from mmupt.policy.inputs import encode
 from mmupt.policy.model import Policy
 from mmupt.policy.score import completion_logprobs, token_batch
-from mmupt.train.grpo import AfterStep, Judged, Run
+from mmupt.train.judge import Judged
 from mmupt.train.offline import Lesson, Method, reaching, train_offline
+from mmupt.train.stage import AfterStep, Run
 from mmupt.types import Sample
 
 

@@ -27,7 +27,7 @@ from mmupt.consensus.equivalence import partition
 from mmupt.errors import ConfigError
 from mmupt.policy.model import Policy
 from mmupt.train.checkpoint import load_state, save_state
-from mmupt.train.grpo import AfterStep, Judged, Run, judge, summarise
+from mmupt.train.judge import Judged, judge, summarise
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.optim import (
     clip_and_step,
@@ -39,6 +39,7 @@ from mmupt.train.optim import (
 from mmupt.train.records import write_rollouts
 from mmupt.train.rollout import Group
 from mmupt.train.sft import batch_indices
+from mmupt.train.stage import AfterStep, Run
 from mmupt.train.update import ScoredGroup, UpdateStats
 from mmupt.types import Completion, Sample
 

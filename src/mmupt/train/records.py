@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from mmupt.types import Finish
 
 if TYPE_CHECKING:
-    from mmupt.train.grpo import Judged
+    from mmupt.train.judge import Judged
 
 SCHEMA = pa.schema(
     [
