@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmupt.config import Config, load_config
+from mmupt.data.sources import data_sha256
 from mmupt.database import now
 from mmupt.errors import ConfigError, InputError, RunFolderError
 
@@ -132,11 +133,19 @@ def add_round(folder: Path, data: Path, settings: Sequence[str] = ()) -> Round:
 
 
 def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes; of a folder or a pattern that of its files.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
+        try:
+            return data_sha256(path)
+        except InputError:
+            raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _write(folder: Path, rounds: Sequence[Round], wanted: Round) -> Round:
