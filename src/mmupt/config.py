@@ -22,6 +22,7 @@ from mmupt.config_supervision import (
     RoiConfig,
     RulesConfig,
 )
+from mmupt.config_synthesis import SynthesisConfig
 from mmupt.config_votes import DualVote, MajorityVote, Section, Strategy
 from mmupt.data.views import ViewsConfig
 from mmupt.errors import ConfigError
@@ -401,6 +402,7 @@ class Config(Section):
     guard: GuardConfig = GuardConfig()
     eval: EvalConfig = EvalConfig()
     server: ServerConfig = ServerConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
     pilot: PilotConfig = PilotConfig()
     audit: AuditConfig = AuditConfig()
     rules: RulesConfig = RulesConfig()

@@ -23,6 +23,9 @@ _STAGES = {
         "published": "published recipe (contrast)",
         "round": "label-free round {n}",
         "evaluation": "evaluating {of}",
+        "synthesis": "new questions",
+        "writer": "fine-tuning the writer",
+        "synthesis_figures": "{attempts}/{budget} attempts",
         "resumed": "resumed after step {step}",
         "whole": "whole run",
         "guard": "guard, after update {step}: {evidence}",
@@ -35,6 +38,9 @@ _STAGES = {
         "published": "論文どおりの手法(対照)",
         "round": "ラベルなしラウンド {n}",
         "evaluation": "評価中: {of}",
+        "synthesis": "新しい質問",
+        "writer": "質問を書くモデルのファインチューニング",
+        "synthesis_figures": "試行 {attempts}/{budget}",
         "resumed": "ステップ {step} の後から再開",
         "whole": "全体",
         "guard": "監視(更新 {step} の後): {evidence}",
@@ -111,6 +117,8 @@ class LiveProgress:
             case "best_checkpoint" if event["stopped_by"]:
                 of = stage_name(stage, self.lang)
                 self._say("stopped", "red", of=of, last=event["last_step"], step=event["step"])
+            case "synthesis_progress":
+                self._synthesis(event)
             case "evaluation_started":
                 of = _STAGES[self.lang]["evaluation"].format(of=stage_name(stage, self.lang))
                 self._bar(f"evaluate {stage}", of, event["total"], 0)
@@ -123,6 +131,19 @@ class LiveProgress:
                     metrics["n"],
                     f"{metrics['greedy']:.1%} / {metrics['mean']:.1%}",
                 )
+
+    def _synthesis(self, event: Event) -> None:
+        """Questions that are kept, as far as the attempts that may be spent on them are not."""
+        name = _STAGES[self.lang]["synthesis"]
+        if name not in self._tasks:
+            self._tasks[name] = self.progress.add_task(name, total=1.0, figures="", count="")
+        done = max(event["accepted"] / event["wanted"], event["attempts"] / event["budget"])
+        self.progress.update(
+            self._tasks[name],
+            completed=min(1.0, done),
+            count=f"{event['accepted']}/{event['wanted']}",
+            figures=_STAGES[self.lang]["synthesis_figures"].format(**event),
+        )
 
     def _say(self, key: str, style: str, **values: object) -> None:
         """A line above the bars; what the model wrote in it is text, not markup."""

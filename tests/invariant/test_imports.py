@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("expressions",),  # conditions of people's own over rollouts
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
-    ("config_supervision", "config_server"),  # of audits, gates and prices; of a model's server
+    ("config_supervision", "config_server", "config_synthesis"),  # and those of people, servers
     ("config", "events"),  # the schema; what happened
     ("ballots",),  # what the schema asks of a vote
     ("runs", "console", "demo", "starter", "report", "launch"),  # folders, presets, pages, torchrun
@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pool",),  # votes over shards, by many workers
     ("review",),  # people look at samples in the browser
     ("bias",),  # what training did to a model besides its accuracy
+    ("synthesis",),  # new questions for the pictures
     ("check",),  # whether a model works here, and what a step costs
     ("cli", "mmupt"),  # verbs; `mmupt` is the package's own __init__, the public names
 )
@@ -332,6 +333,7 @@ def test_importing_the_package_is_light() -> None:
         "watch",
         "show",
         "bias",
+        "synthesize",
     ],
 )
 def test_help_is_light(verb: str) -> None:

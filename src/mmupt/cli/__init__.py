@@ -19,6 +19,7 @@ from mmupt.cli import (
     reviewing,
     starting,
     supervising,
+    synthesizing,
 )
 from mmupt.errors import MmuptError
 from mmupt.launch import GOES_ON, launched, leave_error
@@ -81,6 +82,7 @@ for verbs in (
     evaluating,
     measuring,
     comparing,
+    synthesizing,
     pooling,
     launching,
 ):  # in the order of the help page
