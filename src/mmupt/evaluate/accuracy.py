@@ -6,23 +6,20 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from mmupt.asking.answerer import SamplingParams, stream_seeds
-from mmupt.asking.answers import final_answer
+from mmupt.asking.answerer import Draw, SamplingParams, greedy, stream_seeds
 from mmupt.asking.maker import PromptMaker, blanked
 from mmupt.asking.prompt import Prompt
 from mmupt.config import EvalConfig
-from mmupt.consensus.equivalence import partition
-from mmupt.consensus.vote import vote
+from mmupt.evaluate.asking import EVALUATION_STREAM
+from mmupt.evaluate.figures import truth
+from mmupt.evaluate.judging import ByAnswer
 from mmupt.evaluate.scores import COLUMNS, Said, Scores
+from mmupt.policy.answers import LocalAnswerer
 from mmupt.policy.model import Policy
-from mmupt.policy.sampler import decode, prefilled
-from mmupt.policy.shared import Prefix
 from mmupt.processes import ALONE, Processes
-from mmupt.types import Completion, Finish, LabelledSample
+from mmupt.types import Completion, LabelledSample
 
-EVALUATION_STREAM = 3
 Progress = Callable[[int, int], None]
 
 
@@ -58,22 +55,20 @@ def evaluate(
     k = config.num_samples if sampled else 0
     seeds = stream_seeds(seed, EVALUATION_STREAM, count=len(rows) * k) if k else None
     scored: list[tuple[tuple[float, ...], Said]] = []
+    params = SamplingParams(config.temperature, config.top_p, 0, config.max_completion_length)
+    answerer = LocalAnswerer(policy, config.batch_size)
     mine = processes.share(len(rows))
     for start in range(mine.start, mine.stop, config.batch_size):
         part = rows[start : min(start + config.batch_size, mine.stop)]
         shown = [prompts.prompt(r.sample) for r in part]
         if blind:
             shown = [blanked(prompt) for prompt in shown]
-        greedy: list[list[Completion]] = []
-        drawn: list[list[Completion]] = []
-        for prefix, count in prefilled(policy, shown):  # more than one where memory is short
-            first = (start + len(greedy)) * k
-            greedy += _decode(policy, prefix, config, 0.0, np.zeros(count, np.uint64))
-            if seeds is not None:
-                own = seeds[first : first + count * k]
-                drawn += _decode(policy, prefix, config, config.temperature, own)
+        draws = [greedy(len(part), params)]
+        if seeds is not None:
+            draws.append(Draw(params, seeds[start * k : (start + len(part)) * k], k))
+        best, *drawn = answerer.complete(shown, draws)
         for i, row in enumerate(part):
-            replies = (greedy[i][0], *(drawn[i] if drawn else ()))
+            replies = (best[i][0], *(drawn[0][i] if drawn else ()))
             scored.append(_score(row.answer, shown[i], replies, config))
         if progress is not None:
             done = start + len(part) - mine.start
@@ -113,42 +108,26 @@ def blind_scores(
 
 
 def _score(
-    answer: str, prompt: Prompt, replies: Sequence[Completion], config: EvalConfig
+    answer: str, prompt: Prompt, replies: Sequence[Completion | None], config: EvalConfig
 ) -> tuple[tuple[float, ...], Said]:
     """The columns of one question, from its greedy reply and the drawn ones behind it."""
-    drawn = replies[1:]
-    answers = [final_answer(c, prompt, config.kind) for c in replies]
-    truth, *classes = partition([answer, *answers], kind=config.kind, rtol=config.rtol)
-    first, *right = (c is not None and c == truth for c in classes)
+    rule = ByAnswer(answer, config.kind, config.rtol)
+    first, *drawn = rule.judge([(prompt, reply) for reply in replies])
     said = Said(
-        replies[0].text, answers[0], first, tuple(c.text for c in drawn), tuple(answers[1:]),
-        tuple(right),
+        first.reply, first.answer, first.right, tuple(one.reply for one in drawn),
+        tuple(one.answer for one in drawn), tuple(one.right for one in drawn),
     )  # fmt: skip
-    if not drawn:
-        return (float(first),) + (float("nan"),) * 7, said
-    outcome = vote(answers[1:], kind=config.kind, rtol=config.rtol, tie="first-class-by-key")
-    winner, label = partition([answer, outcome.label], kind=config.kind, rtol=config.rtol)
+    outcome = rule.majority(drawn)
+    if outcome is None:
+        return (truth(first.right),) + (float("nan"),) * 7, said
     columns = (
-        float(first),
-        float(np.mean(right)),
-        float(label is not None and winner == label),
-        float(any(right)),
+        truth(first.right),
+        float(np.mean([one.right is True for one in drawn])),
+        truth(outcome.right),
+        float(any(one.right for one in drawn)),
         outcome.share,
-        float(np.mean([a is None for a in answers[1:]])),
-        float(np.mean([c.finish is Finish.LENGTH for c in drawn])),
-        float(np.mean([len(c.token_ids) for c in drawn])),
+        float(np.mean([one.answer is None for one in drawn])),
+        float(np.mean([one.truncated for one in drawn])),
+        float(np.mean([one.tokens for one in drawn])),
     )
     return columns, said
-
-
-def _decode(
-    policy: Policy,
-    prefix: Prefix,
-    config: EvalConfig,
-    temperature: float,
-    seeds: npt.NDArray[np.uint64],
-) -> list[list[Completion]]:
-    """As many completions of each prompt as there are seeds for it."""
-    rows = len(prefix.next_B)
-    params = SamplingParams(temperature, config.top_p, 0, config.max_completion_length)
-    return decode(policy, prefix, [len(seeds) // rows] * rows, seeds, params)
