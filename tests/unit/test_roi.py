@@ -264,6 +264,9 @@ def test_without_rounds_there_is_no_return() -> None:
     )
     for key in ("labels_avoided", "cost_per_round", "label_free_cost", "net_saving"):
         assert shown(roi, key) == "no round yet"
+    for lang in ("en", "ja"):  # a project that has come no further can be looked at too
+        formulas = {one["key"]: one["formula"] for one in roi_json(roi, lang)["figures"]}
+        assert formulas["labels_avoided"].count("–") == 2
     assert shown(roi, "total_cost") == "3.00 USD"  # 0.5 h x 2 + 4 x 0.5
     assert len(say.sentences(roi, "en")) == len(say.sentences(roi, "ja")) == 1
     assert shown(small(entries=[]), "total_cost").startswith("not available")

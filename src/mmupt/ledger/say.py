@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -119,9 +120,9 @@ def why_text(figure: Figure, lang: str) -> str:
 
 
 def formula_text(figure: Figure, currency: str, lang: str) -> str:
-    """How a figure comes about, with the numbers in it."""
+    """How a figure comes about, with the numbers in it; a dash for those that are not known yet."""
     filled = {name: shown(term, currency, lang) for name, term in figure.terms.items()}
-    return words(lang)[f"formula_{figure.formula}"].format(**filled)
+    return words(lang)[f"formula_{figure.formula}"].format_map(defaultdict(lambda: "–", filled))
 
 
 def assumption_texts(figure: Figure) -> tuple[str, ...]:
