@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("pipeline",),  # stages and rounds
     ("pool",),  # votes over shards, by many workers
+    ("export",),  # models for others
     ("review",),  # people look at samples in the browser
     ("bias",),  # what training did to a model besides its accuracy
     ("synthesis",),  # new questions for the pictures

@@ -11,6 +11,7 @@ from mmupt.cli import (
     auditing,
     comparing,
     evaluating,
+    exporting,
     launching,
     learning,
     measuring,
@@ -84,6 +85,7 @@ for verbs in (
     comparing,
     synthesizing,
     pooling,
+    exporting,
     launching,
 ):  # in the order of the help page
     verbs.register(app)
