@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mmupt.asking.answerer import SamplingParams
 from mmupt.asking.answers import Reply
 from mmupt.config import Config
-from mmupt.policy.sampler import certainty, pick
+from mmupt.policy.pick import certainty, pick
 from mmupt.train.advantage import EPSILON, batch_std, group_advantages
 from mmupt.train.judge import reward
 from mmupt.train.labels import Label

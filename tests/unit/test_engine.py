@@ -18,7 +18,8 @@ from mmupt.policy import score
 from mmupt.policy.attention import Block, SharedPrompt, attend, fold, unfold
 from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy
-from mmupt.policy.sampler import sample, sample_all, truncate
+from mmupt.policy.pick import truncate
+from mmupt.policy.sampler import sample, sample_all
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.types import Finish
 

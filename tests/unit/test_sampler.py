@@ -20,10 +20,11 @@ from mmupt.asking.maker import PromptMaker
 from mmupt.asking.prompt import Prompt
 from mmupt.config import ConsensusConfig, TrainConfig
 from mmupt.data.views import ViewsConfig
-from mmupt.policy import sampler
+from mmupt.policy import decoding
 from mmupt.policy.inputs import PromptBatch, encode
 from mmupt.policy.model import Policy, load_policy
-from mmupt.policy.sampler import pick, row_uniforms, sample, truncate
+from mmupt.policy.pick import pick, row_uniforms, truncate
+from mmupt.policy.sampler import sample
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.rollout import roll_out
@@ -387,8 +388,8 @@ def test_dropping_finished_rows_changes_nothing(
     batch, params = encode(idefics3, PROMPTS), SamplingParams(1.0, max_completion_length=16)
     repeats, seeds = (8, 7, 9, 6), stream_seeds(21, count=30)
     results, sizes = [], []
-    for threshold in (0.0, 1.1, sampler.SHRINK_BELOW):
-        monkeypatch.setattr(sampler, "SHRINK_BELOW", threshold)
+    for threshold in (0.0, 1.1, decoding.SHRINK_BELOW):
+        monkeypatch.setattr(decoding, "SHRINK_BELOW", threshold)
         with batch_sizes(idefics3) as seen:
             results.append(flat(sample(idefics3, batch, repeats, seeds, params)))
         sizes.append(list(seen[1:]))
@@ -412,7 +413,7 @@ def test_dropping_finished_rows_keeps_multimodal_positions(
     batch, params = qwen_batch(), SamplingParams(1.0, max_completion_length=12)
     results = []
     for threshold in (0.0, 1.1):
-        monkeypatch.setattr(sampler, "SHRINK_BELOW", threshold)
+        monkeypatch.setattr(decoding, "SHRINK_BELOW", threshold)
         results.append(flat(sample(qwen, batch, REPEATS, SEEDS, params)))
     assert len({len(c.token_ids) for c in results[0]}) > 2
     for one, two in zip(*results, strict=True):

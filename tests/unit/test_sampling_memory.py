@@ -20,7 +20,7 @@ from mmupt.evaluate.scores import COLUMNS
 from mmupt.events import EventLog
 from mmupt.pipeline.pilot import run_pilot
 from mmupt.pipeline.stages import Stages
-from mmupt.policy import sampler
+from mmupt.policy import decoding
 from mmupt.policy.inputs import encode
 from mmupt.policy.memory import Halved, row_limit
 from mmupt.policy.model import Policy, load_policy
@@ -53,7 +53,7 @@ def limited(
 ) -> Iterator[list[int]]:
     """The real model, which holds no more than so many rows and prompts. Yields rows decoded."""
     held: list[int] = []
-    extend, prefill = sampler.extend, sampler.prefill
+    extend, prefill = decoding.extend, decoding.prefill
 
     def small_extend(policy: Policy, shared: Any, cache: Any, tokens: Any, *more: Any) -> Any:
         hidden = extend(policy, shared, cache, tokens, *more)  # has written to the cache by then
@@ -68,8 +68,8 @@ def limited(
         return prefill(policy, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sampler, "extend", small_extend)
-        patch.setattr(sampler, "prefill", small_prefill)
+        patch.setattr(decoding, "extend", small_extend)
+        patch.setattr(decoding, "prefill", small_prefill)
         yield held
 
 
@@ -130,7 +130,7 @@ def test_one_failure_at_any_step(
 ) -> None:
     """Some rows have ended, others begin again; a step that failed is as if it had not begun."""
     expected = sample(stopping, encode(stopping, PROMPTS), REPEATS, SEEDS, PARAMS)
-    calls, extend = [0], sampler.extend
+    calls, extend = [0], decoding.extend
 
     def once(*args: Any) -> Any:
         calls[0] += 1
@@ -138,7 +138,7 @@ def test_one_failure_at_any_step(
             cuda_error()
         return extend(*args)
 
-    monkeypatch.setattr(sampler, "extend", once)
+    monkeypatch.setattr(decoding, "extend", once)
     with row_limit() as limit:
         found = sample_all(stopping, stream(stopping, REPEATS), SEEDS, PARAMS, 9)
     same(found, expected)
@@ -150,7 +150,7 @@ def test_a_prompt_that_finds_no_room_waits(
 ) -> None:
     """The rows that run go on; it is prefilled when they are fewer."""
     expected = sample(stopping, encode(stopping, PROMPTS), REPEATS, SEEDS, PARAMS)
-    calls, prefill = [0], sampler.prefill
+    calls, prefill = [0], decoding.prefill
 
     def second_fails(*args: Any) -> Any:
         calls[0] += 1
@@ -158,7 +158,7 @@ def test_a_prompt_that_finds_no_room_waits(
             cuda_error()
         return prefill(*args)
 
-    monkeypatch.setattr(sampler, "prefill", second_fails)
+    monkeypatch.setattr(decoding, "prefill", second_fails)
     with row_limit() as limit:
         same(sample_all(stopping, stream(stopping, REPEATS), SEEDS, PARAMS, 100), expected)
     assert limit.taken() == [Halved("rows", 7, 3)]
