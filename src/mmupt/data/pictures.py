@@ -64,17 +64,10 @@ class PictureStore:
         Raises:
             InputError: not a usable picture, too large, the folder is full or cannot be written.
         """
-        if len(data) > MAX_PICTURE_BYTES:
-            raise InputError(
-                f"{name} has {len(data):,} bytes, the limit inside a row is "
-                f"{MAX_PICTURE_BYTES:,}; make it smaller"
-            )
-        digest = hashlib.sha256(data)
-        if digest.digest() in self._known:
-            return self._known[digest.digest()]
-        kind = check_image_bytes(data, name, max_pixels=self._max_pixels)
-        text = digest.hexdigest()
-        path = self.folder.resolve() / text[:2] / f"{text}{_SUFFIX.get(kind, '.img')}"
+        digest = hashlib.sha256(data).digest()
+        if digest in self._known:
+            return self._known[digest]
+        path = self.place(data, name)
         try:
             self._refuse_links(path)
             if not path.is_file() or path.read_bytes() != data:
@@ -86,8 +79,23 @@ class PictureStore:
             ) from error
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[digest.digest()] = path
+        self._known[digest] = path
         return path
+
+    def place(self, data: bytes, name: str) -> Path:
+        """Where a picture belongs; nothing is written.
+
+        Raises:
+            InputError: not a usable picture, or too large.
+        """
+        if len(data) > MAX_PICTURE_BYTES:
+            raise InputError(
+                f"{name} has {len(data):,} bytes, the limit inside a row is "
+                f"{MAX_PICTURE_BYTES:,}; make it smaller"
+            )
+        kind = check_image_bytes(data, name, max_pixels=self._max_pixels)
+        text = hashlib.sha256(data).hexdigest()
+        return self.folder.resolve() / text[:2] / f"{text}{_SUFFIX.get(kind, '.img')}"
 
     def forget(self, path: Path) -> None:
         """Remove a picture that was written here; others are left alone."""

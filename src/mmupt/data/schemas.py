@@ -225,7 +225,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "verl",
             lambda row: (
                 row.get("prompt") is not None
-                and any(name in row for name in ("reward_model", "extra_info", "data_source"))
+                and any(row.get(name) is not None for name in ("reward_model", "extra_info"))
             ),
             _verl_question,
             _verl_label,

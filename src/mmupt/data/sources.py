@@ -117,10 +117,11 @@ class Rows:
         self.schema: Schema | None = None if schema is None else schemas.schema(schema)
         self._place = find(path)
         self.root = self._place.root if data_root is None else data_root
+        self.store = PictureStore(work_dir or self.root / FOLDER_NAME)
         if pictures is None:
             folder = ImageFolder(self.root, check_images, self._place.also)
-            pictures = RowPictures(folder, PictureStore(work_dir or self.root / FOLDER_NAME))
-        self.pictures = pictures
+            pictures = RowPictures(folder, self.store)
+        self._pictures = pictures
 
     @property
     def files(self) -> Sequence[Path]:
@@ -148,7 +149,7 @@ class Rows:
         if self.schema is None:
             self.schema = schemas.detect(row)
         own = row if self.schema is None else self.schema.question(row)
-        return sample_of(own, record, self.pictures), row
+        return sample_of(own, record, self._pictures), row
 
     def label(self, sample: Sample, row: Row) -> LabelledSample:
         """The question with its answer.
