@@ -91,6 +91,7 @@ def example_card(rollout: Rollout, album: Album, lang: str) -> dict[str, Any]:
             rewarded=rewarded(rollout.rewards), total=len(rollout.completions)
         ),
         "responses": responses,
+        "replies": [],
         "more_responses": len(rollout.completions) - len(responses),
     }
 
@@ -141,6 +142,7 @@ def wrong_card(stage: str, one: Mapping[str, Any], album: Album, lang: str) -> d
         ],
         "outcome": texts["wrong_share"].format(share=percent(number(one.get("share")))),
         "responses": [],
+        "replies": [],
     }
 
 
@@ -152,12 +154,18 @@ def change_cards(changes: Changes, album: Album, lang: str) -> list[dict[str, An
 def _change(one: Change, changes: Changes, album: Album, lang: str) -> dict[str, Any]:
     texts = words(lang)
     sides = []
-    for stage, value, right in (
-        (changes.before, one.mean_before, one.kind == "worse"),
-        (changes.after, one.mean_after, one.kind == "better"),
+    replies = []
+    for stage, value, right, said in (
+        (changes.before, one.mean_before, one.kind == "worse", one.said_before),
+        (changes.after, one.mean_after, one.kind == "better", one.said_after),
     ):
         verdict = texts["change_right"] if right else texts["change_wrong"]
-        name = f"{stage_title(stage, lang)}: {verdict}"
+        title = stage_title(stage, lang)
+        name = texts["change_side"].format(stage=title, verdict=verdict)
+        if said is not None:
+            answer = texts["abstained"] if said.answer is None else clean(said.answer, 40)
+            name = texts["change_said"].format(stage=title, verdict=verdict, answer=answer)
+            replies.append((name, clean_lines(said.reply or NOTHING, _RESPONSE_LIMIT)))
         percentage = percent(value)
         sides.append({
             "name": name,
@@ -176,6 +184,7 @@ def _change(one: Change, changes: Changes, album: Album, lang: str) -> dict[str,
         "bars": sides,
         "outcome": texts["change_answer"].format(answer=clean(one.answer, 60) or NOTHING),
         "responses": [],
+        "replies": replies,
     }
 
 

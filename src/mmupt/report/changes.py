@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,22 @@ _MAX_LINE = 1 << 20
 _MOST_LINES = 1_000_000
 _COLUMNS = ("id", "greedy")
 _OPTIONAL = ("mean",)
+_SAID = ("reply", "answer")
+"""Columns of newer files: the most likely reply, and the answer in it."""
+_REPLY_LIMIT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a stage answered without sampling.
+
+    Attributes:
+        reply: as the model wrote it, cut; None if it was not kept or did not come.
+        answer: the final answer in it; None: none in it.
+    """
+
+    reply: str | None
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,7 @@ class Change:
         sample_id: of the question.
         mean_before, mean_after: share of right sampled answers; NaN if unknown.
         question, answer, images: of the test data; empty where they are not found.
+        said_before, said_after: the two answers; None where replies were not kept.
     """
 
     kind: Literal["better", "worse"]
@@ -36,6 +53,8 @@ class Change:
     question: str = ""
     answer: str = ""
     images: tuple[str, ...] = ()
+    said_before: Said | None = None
+    said_after: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +107,30 @@ def changes_between(
             Change(kind, key, first[key][1], last[key][1])  # type: ignore[arg-type]
             for key in ranked[:most]
         ]
-    rows = _questions(run_dir, config, {one.sample_id for one in chosen})
+    ids = {one.sample_id for one in chosen}
+    rows = _questions(run_dir, config, ids)
+    said = [_replies(run_dir / "evaluations", name, ids) for name in (before, after)]
     return Changes(
         before=before, after=after, n=len(both), better=len(better), worse=len(worse), right=right,
         wrong=len(both) - len(better) - len(worse) - right,
-        examples=tuple(_told(one, rows.get(one.sample_id, {})) for one in chosen),
+        examples=tuple(
+            replace(
+                _told(one, rows.get(one.sample_id, {})),
+                said_before=said[0].get(one.sample_id), said_after=said[1].get(one.sample_id),
+            )
+            for one in chosen
+        ),
     )  # fmt: skip
 
 
 def _told(change: Change, row: Mapping[str, Any]) -> Change:
     images = row.get("images")
-    return Change(
-        change.kind, change.sample_id, change.mean_before, change.mean_after,
+    return replace(
+        change,
         question=str(row.get("problem", "")).replace("<image>", " ").strip(),
         answer=str(row.get("answer", "")),
         images=tuple(i for i in images if isinstance(i, str)) if isinstance(images, list) else (),
-    )  # fmt: skip
+    )
 
 
 def _distance(before: float, after: float) -> float:
@@ -112,26 +139,60 @@ def _distance(before: float, after: float) -> float:
 
 def _scores(folder: Path, stage: str) -> dict[str, tuple[float, float]]:
     """Greedy score and mean of the sampled ones by question; empty where there are none."""
+    return {
+        row["id"]: (number(row["greedy"]), number(row.get("mean")))
+        for row in _table(folder, stage, _COLUMNS, _OPTIONAL)
+        if isinstance(row["id"], str) and not math.isnan(number(row["greedy"]))
+    }
+
+
+def _replies(folder: Path, stage: str, ids: set[str]) -> dict[str, Said]:
+    """What a stage answered to some questions; empty where replies were not kept."""
+    if not ids:
+        return {}
+    return {
+        row["id"]: Said(_text(row["reply"]), _text(row["answer"]))
+        for row in _table(folder, stage, ("id", *_SAID), (), ids)
+    }
+
+
+def _text(value: object) -> str | None:
+    return value[:_REPLY_LIMIT] if isinstance(value, str) else None
+
+
+def _table(
+    folder: Path,
+    stage: str,
+    needed: Sequence[str],
+    more: Sequence[str],
+    ids: set[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of a stage's evaluation; none where the file or a needed column is not there.
+
+    Args:
+        folder: of the evaluations.
+        stage: a name from a file, which must not lead out of the folder.
+        needed, more: columns; of `more` those that are there.
+        ids: of the questions; None: all.
+    """
     import pyarrow
     import pyarrow.parquet
 
     path = (folder / f"{stage}.parquet").resolve()
     try:
-        # A stage's name comes from a file and must not lead out of the folder.
         if path.parent != folder.resolve() or path.stat().st_size > _MAX_SCORES_BYTES:
-            return {}
+            return []
         names = pyarrow.parquet.read_schema(path).names
-        if not set(_COLUMNS) <= set(names):
-            return {}
-        columns = [*_COLUMNS, *(name for name in _OPTIONAL if name in names)]
-        rows = pyarrow.parquet.read_table(path, columns=columns).to_pylist()
+        if not set(needed) <= set(names):
+            return []
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(
+            path,
+            columns=[*needed, *(name for name in more if name in names)],
+            filters=None if ids is None else [("id", "in", sorted(ids))],
+        ).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError):
-        return {}
-    return {
-        row["id"]: (number(row["greedy"]), number(row.get("mean")))
-        for row in rows
-        if isinstance(row["id"], str) and not math.isnan(number(row["greedy"]))
-    }
+        return []
+    return rows
 
 
 def _questions(run_dir: Path, config: Mapping[str, Any], ids: set[str]) -> dict[str, Any]:
