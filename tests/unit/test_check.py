@@ -88,7 +88,8 @@ def test_right_models_are_right(name: str, model_folder: Callable[[str], Path]) 
     windowed = name == "gemma3"  # its first layer sees 8 tokens back
     assert code == (1 if windowed else 0), found
     assert list(found) == [
-        "ok", "model_type", "checks", "fallbacks", "memory_mb", "seconds_per_step"
+        "ok", "model_type", "checks", "fallbacks", "memory_mb", "seconds_per_step",
+        "seconds_per_step_max",
     ]  # fmt: skip
     assert (found["ok"], found["model_type"]) == (True, name)
     assert [f.startswith("layers that see 8 tokens back") for f in found["fallbacks"]] == (
@@ -96,7 +97,7 @@ def test_right_models_are_right(name: str, model_folder: Callable[[str], Path]) 
     )
     assert [c["name"] for c in found["checks"]] == NAMES
     assert found["memory_mb"] > 0
-    assert found["seconds_per_step"] > 0
+    assert found["seconds_per_step_max"] == found["seconds_per_step"] > 0
 
 
 def test_no_model_at_all(tmp_path: Path) -> None:
@@ -343,6 +344,21 @@ def test_time_of_whole_batches_and_a_rest() -> None:
     """Seven prompts, three at once: 1 + 2 * 2 twice, and 1 for the rest."""
     assert whole_seconds(1.0, 3.0, 7, 3) == 5.0 + 5.0 + 1.0
     assert whole_seconds(1.0, 3.0, 6, 3) == 10.0
+
+
+def test_dynamic_sampling_draws_again_and_updates_once(
+    idefics3: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Update, rollouts and labels of 10 s each; two more batches of rollouts and labels at most."""
+    maker = PromptMaker(load_config(None).views, max_pixels=10**6, seed=0)
+    config = load_config(None, [*SMALL, "train.dynamic_sampling=true", "train.max_resample=2"])
+    monkeypatch.setattr("mmupt.check.cost.whole_seconds", lambda *_: 10.0)
+    cost = step_cost(idefics3, drawn_samples(tmp_path), maker, config)
+    assert (cost.seconds, cost.seconds_most) == (30.0, 70.0)
+    report = Report(memory_mb=1.0, seconds_per_step=30.0, seconds_per_step_max=70.0)
+    assert report.lines()[0].endswith(
+        "about 30.0 s, up to 70.0 s where dynamic sampling draws all its batches"
+    )
 
 
 def test_the_line_through_one_and_two() -> None:

@@ -70,5 +70,9 @@ def test_planned_work_by_hand() -> None:
         "round-1": 5 * 2 * (4 * 4 + 8),
         "evaluate round-1": 24,
     }
+    # Dynamic sampling: two batches where half of the groups teach; the update stays what it is.
+    more = config.train.model_copy(update={"dynamic_sampling": True})
+    dynamic = planned_work(config.model_copy(update={"train": more}), material)
+    assert dynamic["round-1"] == 5 * 2 * (2 * (4 + 8) + 4 * 3)
     compared = planned_work(config, Material(rows, (), rows[:6], rows))
     assert compared["supervised"] == pytest.approx(5 * 2 * 16)

@@ -42,11 +42,14 @@ class Cost:
         held: bytes that stay from step to step: weights, optimizer, teacher, best checkpoint.
         peak: most bytes at once, `held` included.
         seconds: labels, rollouts and update.
+        seconds_most: with `dynamic_sampling`, of a step that draws all the batches it may; else
+            `seconds`. How many it draws shows only in training.
     """
 
     held: int
     peak: int
     seconds: float
+    seconds_most: float
 
 
 def step_cost(
@@ -69,10 +72,10 @@ def step_cost(
     # Two objects, as an update computes a prompt that is the same object only once.
     scored = [full_group(policy, largest, maker, train) for _ in range(2)]
     at_once = max(1, min(steps, train.micro_batch_size // train.views))
-    learned, budget, whole = at_once, train.micro_batch_tokens, group_tokens(scored[0].group)
+    learned, budget, length = at_once, train.micro_batch_tokens, group_tokens(scored[0].group)
     if budget is not None:
-        learned = max(1, min(at_once, budget // whole))
-        budget = None if whole <= budget else budget  # a larger group is split
+        learned = max(1, min(at_once, budget // length))
+        budget = None if length <= budget else budget  # a larger group is split
     joined = train.model_copy(
         update={"micro_batch_tokens": budget, "micro_batch_size": 2 * train.views}
     )
@@ -103,11 +106,13 @@ def step_cost(
     passing = max(passing, extended(peak_of(answer, 1), peak_of(answer, 2), at_once))
     if policy.device.type == "cpu":
         passing = ALLOCATOR * passing + LIBRARIES
-    seconds = sum(
+    learning, *drawing = (
         whole_seconds(seconds_of(work, 1), seconds_of(work, 2), steps, together)
         for work, together in ((learn, learned), (answer, at_once), (label, at_once))
     )
-    return Cost(held, held + int(passing), seconds)
+    batch, more = sum(drawing), train.max_resample if train.dynamic_sampling else 0
+    whole = learning + batch
+    return Cost(held, held + int(passing), whole, whole + more * batch)
 
 
 def company(policy: Policy, config: Config) -> tuple[Policy | None, Policy | None]:

@@ -37,6 +37,8 @@ class Report:
         fallbacks: what is done instead of what the model lacks or does otherwise.
         memory_mb: predicted peak of a training step in 10^6 bytes; None: not measured.
         seconds_per_step: predicted from a small run; None: not measured.
+        seconds_per_step_max: the same for a step that draws all the batches that
+            `train.dynamic_sampling` allows.
         broken: the model cannot be used at all.
     """
 
@@ -45,6 +47,7 @@ class Report:
     fallbacks: list[str] = field(default_factory=list)
     memory_mb: float | None = None
     seconds_per_step: float | None = None
+    seconds_per_step_max: float | None = None
     broken: bool = False
 
     def fail(self, name: str, message: str) -> Report:
@@ -73,6 +76,7 @@ class Report:
             "fallbacks": self.fallbacks,
             "memory_mb": self.memory_mb,
             "seconds_per_step": self.seconds_per_step,
+            "seconds_per_step_max": self.seconds_per_step_max,
         }
 
     def table(self) -> Table:
@@ -94,9 +98,15 @@ class Report:
         """What stands below the table: replacements, cost, verdict."""
         found = list(self.fallbacks)
         if self.memory_mb is not None and self.seconds_per_step is not None:
+            most = self.seconds_per_step_max or self.seconds_per_step
+            dynamic = (
+                f", up to {most:,.1f} s where dynamic sampling draws all its batches"
+                if most > self.seconds_per_step
+                else ""
+            )
             found.append(
                 f"a training step: {self.memory_mb:,.0f} MB at its peak, about "
-                f"{self.seconds_per_step:,.1f} s"
+                f"{self.seconds_per_step:,.1f} s{dynamic}"
             )
         return [*found, self.verdict()]
 

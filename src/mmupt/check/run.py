@@ -90,6 +90,7 @@ def _inputs_and_results(
         else:
             report.memory_mb = round(cost.peak / 1e6, 1)
             report.seconds_per_step = round(cost.seconds, 3)
+            report.seconds_per_step_max = round(cost.seconds_most, 3)
     return report
 
 

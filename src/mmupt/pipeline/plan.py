@@ -9,6 +9,10 @@ from mmupt.train.sft import total_steps
 BACKWARD = 3.0
 """A training pass costs about three forward passes."""
 
+BATCHES = 2.0
+"""Batches of prompts that a step is expected to draw with dynamic sampling, as if every second group
+taught something; how many there are shows in training."""
+
 
 def planned_work(config: Config, material: Material) -> dict[str, float]:
     """Sequences that each stage and each evaluation runs through the model, training weighted.
@@ -17,9 +21,12 @@ def planned_work(config: Config, material: Material) -> dict[str, float]:
     """
     train, consensus = config.train, config.consensus
     evaluation = len(material.test) * (1.0 + config.eval.num_samples)
-    student = train.num_generations * (1.0 + BACKWARD * train.num_iterations)
+    update = train.num_generations * BACKWARD * train.num_iterations
+    student = train.num_generations + update
     teacher = consensus.views * consensus.samples_per_view if consensus.teacher != "online" else 0
-    round_work = train.max_steps * train.prompts_per_step * (student + teacher)
+    batches = BATCHES if train.dynamic_sampling else 1.0
+    prompt = batches * (train.num_generations + teacher) + update
+    round_work = train.max_steps * train.prompts_per_step * prompt
     work = {"evaluate base": evaluation}
     if config.sft is not None and material.labelled:
         rows = total_steps(len(material.labelled), config.sft)
