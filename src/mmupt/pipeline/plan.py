@@ -10,8 +10,8 @@ BACKWARD = 3.0
 """A training pass costs about three forward passes."""
 
 BATCHES = 2.0
-"""Batches of prompts that a step is expected to draw with dynamic sampling, as if every second group
-taught something; how many there are shows in training."""
+"""Batches of prompts that a step with dynamic sampling is expected to draw, as if every second
+group taught something; how many it draws shows in training."""
 
 
 def planned_work(config: Config, material: Material) -> dict[str, float]:
