@@ -42,7 +42,7 @@ class Evaluation:
         plan: what is asked of each question.
         model: a mark of who answers; another one is refused in the same folder.
         answerer: makes who answers; called only if something is left to ask.
-        judge: makes who judges the most likely replies as well; None: only the rule does.
+        judge: judges the most likely replies as well; None: only the rule does.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Evaluation:
     plan: Plan
     model: str
     answerer: Callable[[], Answerer]
-    judge: Callable[[], Judge] | None = None
+    judge: Judge | None = None
 
 
 def run_evaluation(
@@ -132,10 +132,7 @@ def _ask(
     total, done = sum(len(batches[number]) for number in mine), 0
     log.emit("evaluation_started", stage=evaluation.name, total=total)
     if mine:
-        asker = Asker(
-            evaluation.answerer(), evaluation.plan, config,
-            judge=evaluation.judge() if evaluation.judge is not None else None,
-        )  # fmt: skip
+        asker = Asker(evaluation.answerer(), evaluation.plan, config, judge=evaluation.judge)
         first = [0]
         for batch in batches:
             first.append(first[-1] + len(batch))
@@ -164,7 +161,7 @@ def _own_figures(evaluation: Evaluation, records: Sequence[Record]) -> dict[str,
     if any(record.summary is not None for record in records):
         found["corpus_chrf"] = corpus_chrf(records)
     if evaluation.judge is not None:
-        found["judge"] = evaluation.judge().figures(records)
+        found["judge"] = evaluation.judge.figures(records)
     return found
 
 

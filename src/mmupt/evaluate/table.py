@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mmupt.evaluate.comparing import Compared
 from mmupt.report.text import NOTHING, clean, percent, percent_range
 from mmupt.stats import Interval
 
@@ -36,6 +37,44 @@ def evaluation_view(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _subsets(metrics)
     for line in notes(metrics):
         yield Text(line, style="yellow")
+
+
+def comparison_view(found: Sequence[Compared]) -> Iterator[RenderableType]:
+    """A comparison: one line a figure. A change is bold where Holm's p is below 5%."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in ("n", "before", "after", "change", "95%", "lost", "won", "p", "Holm", "q"):
+        table.add_column(name, justify="right", no_wrap=True)
+    several = len({one.set for one in found}) > 1
+    same = []
+    for one in found:
+        title = f"{clean(one.set, 16)} {one.metric}" if several else one.metric
+        if math.isnan(one.p):
+            same.append(title)
+            continue
+        scale = 1.0 if one.metric.endswith("length") else 100.0
+        low, high = scale * one.low, scale * one.high
+        table.add_row(
+            Text(title.replace("_", " ").replace(".", " ")),
+            f"{one.n:,}",
+            *(f"{scale * value:.1f}" for value in (one.before, one.after)),
+            Text(f"{scale * one.change:+.1f}", style="bold" if one.p_holm < 0.05 else ""),
+            NOTHING if math.isnan(low) else f"{low:+.1f} {high:+.1f}",
+            *(NOTHING if n is None else f"{n:,}" for n in (one.only_before, one.only_after)),
+            *(_p(p) for p in (one.p, one.p_holm, one.q)),
+        )
+    yield table
+    if same:
+        yield Text(f"no question differs: {', '.join(same)}", style="dim")
+    yield Text(
+        "lost, won: questions that only the first, only the second model has right. Holm: any "
+        "error at all in this table; q: share of false ones among those called changes",
+        style="dim",
+    )
+
+
+def _p(value: float) -> str:
+    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def notes(metrics: Mapping[str, Any]) -> Iterator[str]:
