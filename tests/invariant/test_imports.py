@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("server",),  # a model behind an OpenAI-compatible server answers
     ("benchmarks",),  # public questions and their scoring rules
     ("policy",),  # the model: loading, sampling, scoring
+    ("datacheck",),  # whether a data set can be used
     ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
     ("evaluate",),  # scores; reads answers as training does (train.labels)
@@ -40,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pool",),  # votes over shards, by many workers
     ("export",),  # models for others
     ("review",),  # people look at samples in the browser
+    ("serving",),  # a model to try by hand
     ("bias",),  # what training did to a model besides its accuracy
     ("synthesis",),  # new questions for the pictures
     ("check",),  # whether a model works here, and what a step costs
@@ -334,6 +336,9 @@ def test_importing_the_package_is_light() -> None:
         "watch",
         "show",
         "bias",
+        "data",
+        "data check",
+        "data convert",
         "synthesize",
     ],
 )

@@ -10,6 +10,7 @@ import typer
 from mmupt.cli import (
     auditing,
     comparing,
+    data,
     evaluating,
     exporting,
     launching,
@@ -21,6 +22,7 @@ from mmupt.cli import (
     starting,
     supervising,
     synthesizing,
+    trying,
 )
 from mmupt.errors import MmuptError
 from mmupt.launch import GOES_ON, launched, leave_error
@@ -83,9 +85,11 @@ for verbs in (
     evaluating,
     measuring,
     comparing,
+    data,
     synthesizing,
     pooling,
     exporting,
+    trying,
     launching,
 ):  # in the order of the help page
     verbs.register(app)
