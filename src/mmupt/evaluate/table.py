@@ -20,6 +20,7 @@ MOST_SUBSETS = 40
 CUT_OFF = 0.05
 """More truncated replies than this share are worth a line."""
 
+_COMPARED = ("before", "after", "change", "95%", "lost", "won", "p", "Holm", "q")
 _WAYS = {
     "samples": "samples agree",
     "views": "image views agree",
@@ -41,9 +42,13 @@ def evaluation_view(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def comparison_view(found: Sequence[Compared]) -> Iterator[RenderableType]:
     """A comparison: one line a figure. A change is bold where Holm's p is below 5%."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    even = len({one.n for one in found}) == 1
+    table = Table(
+        title=f"{found[0].n:,} questions" if even else None, title_justify="left",
+        title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
     table.add_column("", no_wrap=True)
-    for name in ("n", "before", "after", "change", "95%", "lost", "won", "p", "Holm", "q"):
+    for name in (*(() if even else ("n",)), *_COMPARED):
         table.add_column(name, justify="right", no_wrap=True)
     several = len({one.set for one in found}) > 1
     same = []
@@ -56,7 +61,7 @@ def comparison_view(found: Sequence[Compared]) -> Iterator[RenderableType]:
         low, high = scale * one.low, scale * one.high
         table.add_row(
             Text(title.replace("_", " ").replace(".", " ")),
-            f"{one.n:,}",
+            *(() if even else (f"{one.n:,}",)),
             *(f"{scale * value:.1f}" for value in (one.before, one.after)),
             Text(f"{scale * one.change:+.1f}", style="bold" if one.p_holm < 0.05 else ""),
             NOTHING if math.isnan(low) else f"{low:+.1f} {high:+.1f}",
@@ -74,7 +79,7 @@ def comparison_view(found: Sequence[Compared]) -> Iterator[RenderableType]:
 
 
 def _p(value: float) -> str:
-    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0").replace("1.000", "1")
 
 
 def notes(metrics: Mapping[str, Any]) -> Iterator[str]:
