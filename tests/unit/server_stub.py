@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -97,6 +97,10 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: Any) -> None:
             pass
 
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # a client that was killed
+                super().handle()
+
         def do_GET(self) -> None:
             stub.headers.append({k.lower(): v for k, v in self.headers.items()})
             models = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
@@ -114,11 +118,9 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(size))
             self.end_headers()
-            try:
+            with suppress(OSError):
                 self.wfile.write(answer.body)
                 self.wfile.flush()
-            except OSError:
-                pass
             if size != len(answer.body):
                 self.close_connection = True
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mmupt.cli import common
 from mmupt.cli.options import (
+    AnyModelOption,
+    ApiKeyEnvOption,
     ConfigOption,
     DataOption,
     JsonOption,
@@ -17,9 +20,16 @@ from mmupt.cli.options import (
     ModelOption,
     OutOption,
     SeedOption,
+    ServerModelOption,
+    ServerOption,
     SetOption,
     SkipBadOption,
 )
+
+if TYPE_CHECKING:
+    from mmupt.cli.options import Lang
+    from mmupt.config import Config
+    from mmupt.types import Sample
 
 
 def register(app: typer.Typer) -> None:
@@ -60,9 +70,12 @@ def check(
 
 
 def vote(
-    model: ModelOption,
     data: DataOption,
     out: OutOption,
+    model: AnyModelOption = None,
+    server: ServerOption = None,
+    server_model: ServerModelOption = None,
+    api_key_env: ApiKeyEnvOption = None,
     samples: Annotated[
         int | None, typer.Option("--samples", help="Answers to each question (G).")
     ] = None,
@@ -80,20 +93,21 @@ def vote(
     as_json: JsonOption = False,
 ) -> None:
     """Pilot: votes without training, and whether label-free training is worth a run."""
-    from mmupt.pipeline.pilot import run_pilot, with_votes
+    from mmupt.cli.served import with_server
+    from mmupt.pipeline.pilot import with_votes
     from mmupt.pipeline.pilot_audit import read_audit
     from mmupt.report.pilot_plot import write_pilot_png
-    from mmupt.runs import open_run
 
-    own = common.command_config(config_file, settings, seed, model, skip_bad, {"unlabelled": data})
-    config = with_votes(own, samples, views)
+    own = common.command_config(
+        config_file, settings, seed, model or Path(), skip_bad, {"unlabelled": data}
+    )
+    asked = with_server(own, model, server, server_model, api_key_env)
+    config = with_votes(asked, samples, views)
     rows = common.samples(config, data)
     truth = read_audit(audit, [row.id for row in rows]) if audit else None
-    common.check_new_run(config, out, rows)
-    with open_run(out, config, "vote") as folder:
-        with common.progress(folder, config, lang, as_json) as stages:
-            metrics = run_pilot(stages, rows, truth, lang)
-        write_pilot_png(metrics, folder.root / "summary.png", lang)
+    run = _vote_here if config.server.url is None else _vote_there
+    metrics = run(config, out, rows, truth, lang, as_json)
+    write_pilot_png(metrics, out / "summary.png", lang)
     if as_json:
         common.print_json(metrics)
         return
@@ -104,8 +118,66 @@ def vote(
     console = Console()
     for part in pilot_view(metrics, lang):
         console.print(part, highlight=False)
+    for line in _served_lines(metrics.get("server", {})):
+        console.print(line, highlight=False, markup=False)
     for name in ("votes.parquet", "metrics.json", "summary.png"):
         console.print(f"[dim]{out / name}[/dim]", soft_wrap=True)
+
+
+def _vote_here(
+    config: Config,
+    out: Path,
+    rows: Sequence[Sample],
+    truth: Mapping[str, str] | None,
+    lang: Lang,
+    as_json: bool,
+) -> dict[str, Any]:
+    from mmupt.pipeline.pilot import run_pilot
+    from mmupt.runs import open_run
+
+    common.check_new_run(config, out, rows)
+    with (
+        open_run(out, config, "vote") as folder,
+        common.progress(folder, config, lang, as_json) as stages,
+    ):
+        return run_pilot(stages, rows, truth, lang)
+
+
+def _vote_there(
+    config: Config,
+    out: Path,
+    rows: Sequence[Sample],
+    truth: Mapping[str, str] | None,
+    lang: Lang,
+    as_json: bool,
+) -> dict[str, Any]:
+    from mmupt.asking.maker import PromptMaker
+    from mmupt.cli.served import opened_server, recorded, served_progress
+    from mmupt.pipeline.pilot import run_votes
+    from mmupt.pipeline.pilot_asked import There, check_served
+    from mmupt.runs import open_run
+
+    with opened_server(config, out) as answerer:
+        if not (out / "config.yaml").exists():
+            check_served(rows, config, answerer)
+        with (
+            open_run(out, recorded(config, answerer), "vote") as folder,
+            served_progress(folder, config, lang, as_json) as log,
+        ):
+            maker = PromptMaker(config.views, max_pixels=config.model.max_pixels, seed=config.seed)
+            return run_votes(There(answerer, folder.root, config, log, maker), rows, truth, lang)
+
+
+def _served_lines(server: Mapping[str, Any]) -> Iterator[str]:
+    """What a server was asked, for the terminal."""
+    if server:
+        yield (
+            f"{server['model']} at {server['url']}: {server['replies']} replies, "
+            f"{server['remembered']} of them remembered; {server['requests']} requests, "
+            f"{server['prompt_tokens']} + {server['completion_tokens']} tokens"
+        )
+    if server.get("failed"):
+        yield f"{server['failed']} replies did not come; they are no part of the votes"
 
 
 def study(

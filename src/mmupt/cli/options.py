@@ -11,6 +11,21 @@ Lang = Literal["en", "ja"]
 ModelOption = Annotated[
     Path, typer.Option("--model", help="Local Hugging Face image-text model folder.")
 ]
+AnyModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", help="Local Hugging Face image-text model folder; or --server."),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option("--server", help="Address of an OpenAI-compatible server that answers instead."),
+]
+ServerModelOption = Annotated[
+    str | None, typer.Option("--server-model", help="The model's name there, if it serves several.")
+]
+ApiKeyEnvOption = Annotated[
+    str | None,
+    typer.Option("--api-key-env", help="Environment variable with the server's key, if any."),
+]
 DataOption = Annotated[
     Path, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
 ]

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmupt.asking.answerer import SamplingParams
 from mmupt.asking.answers import Reply
+from mmupt.asking.groups import ask_views
 from mmupt.config import Config, ConsensusConfig
 from mmupt.config_votes import MajorityVote
 from mmupt.errors import ConfigError, InputError
 from mmupt.events import EventLog
-from mmupt.pipeline.about import about
+from mmupt.pipeline.pilot_asked import Asked, Here
 from mmupt.pipeline.pilot_files import (
     PICTURES,
     VOTES,
@@ -35,20 +36,18 @@ from mmupt.pipeline.pilot_pictures import (
     Swap,
     ask_pictures,
     swaps,
+    tokens_of,
 )
 from mmupt.pipeline.pilot_rows import figures_of
-from mmupt.pipeline.stages import Stages, check_prompts
-from mmupt.policy.answers import ask_views
-from mmupt.policy.memory import halving
 from mmupt.runs import write_json
 from mmupt.train.labels import TEACHER_STREAM, Label, label_by_vote
 from mmupt.types import Finish, Sample
 
+if TYPE_CHECKING:
+    from mmupt.pipeline.stages import Stages
+
 VOTE_STREAM = 7
 """Keeps the random numbers of a pilot apart from those of other uses."""
-
-MOST_ROWS = 64
-"""Most questions of a part: what a killed pilot has to ask again."""
 
 NAMES = {
     "en": {"votes": "votes", "pictures": "picture test"},
@@ -105,26 +104,47 @@ def run_pilot(
         after: the stage whose model is asked.
         within: the pilot's folder in a project; None: it is a run of its own.
     """
-    config, folder = stages.config, within or stages.folder.root
+    here = Here(stages, after, within or stages.folder.root)
+    return run_votes(here, samples, truth, lang, alone=within is None)
+
+
+def run_votes(
+    asked: Asked,
+    samples: Sequence[Sample],
+    truth: Mapping[str, str] | None = None,
+    lang: str = "en",
+    *,
+    alone: bool = True,
+) -> dict[str, Any]:
+    """`run_pilot` of whoever answers; `alone`: it is a run of its own.
+
+    Raises:
+        ServerError: a server is gone, or too many of its replies are missing (`max_failed`).
+        InputError: it answered none of the questions.
+    """
+    config, folder, log = asked.config, asked.folder, asked.log
     parts, mark = folder / "parts", fingerprint(samples)
     votes = Parts(folder / "votes.parquet", parts, VOTES, mark)
     pictures = Parts(folder / "pictures.parquet", parts, PICTURES, mark)
-    size = max(1, min(MOST_ROWS, config.eval.batch_size // config.consensus.views))
     # A swap that is too long for the model is left out; only seen with the model at hand.
-    pairs = [] if pictures.whole() else _fitting(stages, after, swaps(samples, config.seed))
-    asked, tested = _slices(samples, size), _slices(pairs, size)
-    if within is None:
-        _plan(stages.log, config, votes, pictures, asked, tested, lang)
-    _fill(votes, asked, lambda part, key: _vote_rows(stages, after, part, key), stages.log, lang)
+    pairs = [] if pictures.whole() else _fitting(asked, swaps(samples, config.seed))
+    questions, tested = _slices(samples, asked.rows), _slices(pairs, asked.rows)
+    each = config.consensus.views * config.consensus.samples_per_view
+    if alone:
+        _plan(log, config, votes, pictures, questions, tested, lang)
+    _fill(votes, questions, lambda part, key: _vote_rows(asked, part, key), asked, each, lang)
     _fill(
         pictures,
         tested,
-        lambda part, key: _picture_rows(stages, after, part, key),
-        stages.log,
+        lambda part, key: _picture_rows(asked, part, key),
+        asked,
+        3 * PICTURE_VIEWS,
         lang,
     )
     remove_parts(parts)
     rows, seconds = votes.read()
+    if not rows:
+        raise InputError(f"{folder}: not one of {len(samples)} questions was answered")
     tests, more = pictures.read()
     metrics = pilot_metrics(
         [vote_row(row) for row in rows],
@@ -134,10 +154,12 @@ def run_pilot(
         config,
         lang,
     )
-    metrics |= {"seconds": seconds + more, **about(config)}
+    counts = votes.counts()
+    counts.update(pictures.counts())
+    metrics |= {"seconds": seconds + more, **asked.about(counts)}
     write_json(folder / "metrics.json", metrics)
-    if within is None:
-        stages.log.emit("run_finished", verdict=metrics["verdict"], seconds=metrics["seconds"])
+    if alone:
+        log.emit("run_finished", verdict=metrics["verdict"], seconds=metrics["seconds"])
     return metrics
 
 
@@ -145,16 +167,12 @@ def _slices(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _fitting(stages: Stages, after: str, pairs: Sequence[Swap]) -> list[Swap]:
-    """The swaps whose question and other pictures the model has room for."""
-    fitting = []
-    for pair in pairs:
-        try:
-            check_prompts(stages.policy(after), [pair.swapped], stages.config)
-        except InputError:
-            continue  # each fits its own pictures, which were checked before
-        fitting.append(pair)
-    return fitting
+def _fitting(asked: Asked, pairs: Sequence[Swap]) -> list[Swap]:
+    """The swaps whose question and other pictures the model has room for.
+
+    Each fits its own pictures, which were checked before.
+    """
+    return [pair for pair in pairs if asked.fits(pair.swapped)]
 
 
 def _plan(
@@ -186,47 +204,74 @@ def _fill(
     table: Parts,
     slices: Sequence[Sequence[Any]],
     ask: Callable[[Sequence[Any], int], list[dict[str, Any]]],
-    log: EventLog,
+    asked: Asked,
+    each: int,
     lang: str,
 ) -> None:
-    """Ask every part that is not there, then join them. A part depends on its number alone."""
+    """Ask every part that is not there, then join them. A part depends on its number alone.
+
+    A part that lacks replies waits for the end: with few enough of them it is kept as it is, else
+    it is asked again when the command is repeated.
+    """
     if table.whole():
         return
-    stage, total, done = table.path.stem, _left(table, slices), 0
+    log, stage = asked.log, table.path.stem
+    total, done, replies = _left(table, slices), 0, 0
     log.emit("pilot_started", stage=stage, rows=sum(map(len, slices)), left=total)
+
+    def tell(new: int = 0) -> None:
+        nonlocal replies
+        replies += new
+        rows = min(total, max(done, replies // each))
+        log.tell("evaluation_progress", stage=NAMES[lang][stage], done=rows, total=total)
+
     if total:  # the console's bars are those of evaluations; on resuming they count what is left
         log.tell("evaluation_started", stage=NAMES[lang][stage], total=total)
-    there = set(table.done())
-    with halving(log, stage):
+    there, lacking = set(table.done()), []
+    with asked.during(stage, tell):
         for number, part in enumerate(slices):
             if number in there:
                 continue
-            started = time.perf_counter()
+            started, before = time.perf_counter(), asked.counts()
             rows = ask(part, number)
-            table.write(number, rows, time.perf_counter() - started)
+            counts = asked.counts()
+            counts.subtract(before)
+            answered = (number, rows, time.perf_counter() - started, counts)
+            if counts["failed"]:
+                lacking.append(answered)
+            else:
+                table.write(*answered)
             done += len(part)
-            log.tell("evaluation_progress", stage=NAMES[lang][stage], done=done, total=total)
+            tell()
+    whole = sum((counts for *_, counts in lacking), table.counts())
+    if lacking:
+        log.emit("replies_missing", stage=stage, replies=whole["failed"])
+        asked.check(whole)
+    for answered in lacking:
+        table.write(*answered)
     table.join(len(slices))
     log.emit("pilot_finished", stage=stage)
 
 
-def _vote_rows(
-    stages: Stages, after: str, part: Sequence[Sample], number: int
-) -> list[dict[str, Any]]:
-    config, consensus = stages.config, stages.config.consensus
-    groups = ask_views(
-        stages.policy(after), part, stages.prompts,
+def _vote_rows(asked: Asked, part: Sequence[Sample], number: int) -> list[dict[str, Any]]:
+    """Votes on the questions of a part; without a row where no reply came."""
+    config, consensus = asked.config, asked.config.consensus
+    found = ask_views(
+        asked.answerer(), part, asked.prompts,
         views=consensus.views, per_view=consensus.samples_per_view,
         params=SamplingParams(
             consensus.temperature, max_completion_length=config.train.max_completion_length
         ),
-        stream=TEACHER_STREAM, key=(config.seed, VOTE_STREAM, number),
-        kind=consensus.kind, batch_size=config.eval.batch_size,
+        stream=TEACHER_STREAM, key=(config.seed, VOTE_STREAM, number), kind=consensus.kind,
     )  # fmt: skip
-    labels = label_by_vote(groups, part, votes_of(consensus))
+    came = [[reply for reply in group if reply is not None] for group in found]
+    samples = [sample for sample, group in zip(part, came, strict=True) if group]
+    groups = [group for group in came if group]
+    labels = label_by_vote(groups, samples, votes_of(consensus))
+    each = consensus.views * consensus.samples_per_view
     return [
-        _row(sample, group, label).columns()
-        for sample, group, label in zip(part, groups, labels, strict=True)
+        _row(sample, group, label, each - len(group)).columns()
+        for sample, group, label in zip(samples, groups, labels, strict=True)
     ]
 
 
@@ -237,20 +282,19 @@ def votes_of(consensus: ConsensusConfig) -> ConsensusConfig:
     return consensus.model_copy(update={"strategy": MajorityVote()})
 
 
-def _row(sample: Sample, group: Sequence[Reply], label: Label) -> VoteRow:
+def _row(sample: Sample, group: Sequence[Reply], label: Label, failed: int) -> VoteRow:
     views = tuple(reply.completion.view for reply in group)
     return VoteRow(
         id=sample.id,
         answers=label.answers,
         views=views,
         truncated=sum(reply.completion.finish is Finish.LENGTH for reply in group),
-        tokens=sum(len(reply.completion.token_ids) for reply in group),
+        tokens=tokens_of(group),
         figures=figures_of(label.vote, views, label.kept),
+        failed=failed,
     )
 
 
-def _picture_rows(
-    stages: Stages, after: str, part: Sequence[Swap], number: int
-) -> list[dict[str, Any]]:
-    rows = ask_pictures(stages.policy(after), stages.prompts, part, stages.config, key=(number,))
+def _picture_rows(asked: Asked, part: Sequence[Swap], number: int) -> list[dict[str, Any]]:
+    rows = ask_pictures(asked.answerer(), asked.prompts, part, asked.config, key=(number,))
     return [asdict(row) for row in rows]

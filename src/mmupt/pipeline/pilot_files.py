@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -41,6 +42,7 @@ VOTES = pa.schema(
         ("view_agreement", pa.float64()),
         ("abstentions", pa.int32()),
         ("truncated", pa.int32()),
+        ("failed", pa.int32()),
         ("tokens", pa.int64()),
         ("kept", pa.bool_()),
     ]
@@ -62,18 +64,27 @@ PICTURES = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class VoteRow:
-    """A row of `votes.parquet`."""
+    """A row of `votes.parquet`.
+
+    Attributes:
+        answers, views: of the replies that came.
+        truncated: of them, those that were cut.
+        tokens: sampled for them; None where a server does not tell.
+        figures: what the answers say about each other.
+        failed: replies that a server did not give; they are no part of the vote.
+    """
 
     id: str
     answers: tuple[str | None, ...]
     views: tuple[int, ...]
     truncated: int
-    tokens: int
+    tokens: int | None
     figures: RowFigures
+    failed: int = 0
 
     def columns(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("id", "answers", "views")}
-        return {**own, "truncated": self.truncated, "tokens": self.tokens, **asdict(self.figures)}
+        names = ("id", "answers", "views", "truncated", "failed", "tokens")
+        return {**{name: getattr(self, name) for name in names}, **asdict(self.figures)}
 
 
 @dataclass(frozen=True)
@@ -104,9 +115,17 @@ class Parts:
         """Whether nothing is left to do."""
         return self.path.exists() and bool(self._about(self.path))
 
-    def write(self, number: int, rows: Sequence[Mapping[str, Any]], seconds: float) -> None:
+    def write(
+        self,
+        number: int,
+        rows: Sequence[Mapping[str, Any]],
+        seconds: float,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Keep a part; `counts` are whatever is to be summed over all parts."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._write(self._part(number), pa.Table.from_pylist(list(rows), self.schema), seconds)
+        table = pa.Table.from_pylist(list(rows), self.schema)
+        self._write(self._part(number), table, seconds, counts or {})
 
     def join(self, count: int) -> None:
         """Parts 0 to count - 1 become the table."""
@@ -114,17 +133,31 @@ class Parts:
         tables = [pq.read_table(path).replace_schema_metadata(None) for path in paths]
         seconds = sum(float(self._about(path)["seconds"]) for path in paths)
         whole = pa.concat_tables(tables) if tables else self.schema.empty_table()
-        self._write(self.path, whole, seconds)
+        self._write(self.path, whole, seconds, self._summed(paths))
 
     def read(self) -> tuple[list[dict[str, Any]], float]:
         """Rows of the table, and the seconds that they took."""
         return pq.read_table(self.path).to_pylist(), float(self._about(self.path)["seconds"])
 
+    def counts(self) -> Counter[str]:
+        """The counts of all parts that are there, or of the whole table."""
+        if self.path.exists():
+            return self._summed([self.path])
+        return self._summed([self._part(number) for number in self.done()])
+
+    def _summed(self, paths: Sequence[Path]) -> Counter[str]:
+        summed: Counter[str] = Counter()
+        for path in paths:
+            summed.update(self._about(path).get("counts", {}))
+        return summed
+
     def _part(self, number: int) -> Path:
         return self.folder / f"{self.path.stem}-{number:06d}.parquet"
 
-    def _write(self, path: Path, table: Any, seconds: float) -> None:
-        about = json.dumps({"fingerprint": self.fingerprint, "seconds": seconds})
+    def _write(self, path: Path, table: Any, seconds: float, counts: Mapping[str, int]) -> None:
+        about = json.dumps(
+            {"fingerprint": self.fingerprint, "seconds": seconds, "counts": dict(counts)}
+        )
         temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
         pq.write_table(table.replace_schema_metadata({"mmupt": about}), temporary)
         temporary.replace(path)
@@ -160,6 +193,7 @@ def vote_row(row: Mapping[str, Any]) -> VoteRow:
         truncated=row["truncated"],
         tokens=row["tokens"],
         figures=RowFigures(**values),
+        failed=row.get("failed", 0),
     )
 
 

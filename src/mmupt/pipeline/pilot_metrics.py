@@ -40,7 +40,8 @@ def pilot_metrics(
         rows: the votes on all questions, at least one.
         tested: the questions that were asked again about other pictures.
         pictured: questions with pictures.
-        truth: true answers by id; None without an audit.
+        truth: true answers by id; None without an audit. Those of questions without a row do not
+            count: a server left them unanswered.
         config: of the run.
         lang: language of `summary` and `reasons`; `summaries` and `findings` hold both.
     """
@@ -48,7 +49,8 @@ def pilot_metrics(
     figures = {row.id: row.figures for row in rows}
     labels = {name: one.pseudo_label for name, one in figures.items()}
     seen = picture_figures(tested, labels, consensus)
-    audit = None if truth is None else audit_figures(figures, truth, consensus)
+    known = truth and {name: answer for name, answer in truth.items() if name in figures}
+    audit = None if known is None else audit_figures(figures, known, consensus)
     votes = vote_figures(rows, config)
     limits = Thresholds()
     evidence = Evidence(
@@ -59,6 +61,7 @@ def pilot_metrics(
         temperature=consensus.temperature,
     )  # fmt: skip
     found = findings(evidence, limits)
+    tokens = [*(row.tokens for row in rows), *(row.tokens for row in tested)]
     verdict = verdict_of(found)
     return {
         "verdict": str(verdict),
@@ -74,7 +77,7 @@ def pilot_metrics(
         "pictures": _picture_entry(seen, pictured),
         "audit": None if audit is None else _audit_entry(audit),
         "labels_used": 0 if audit is None else audit.rows,
-        "tokens": sum(row.tokens for row in rows) + sum(row.tokens for row in tested),
+        "tokens": None if None in tokens else sum(n for n in tokens if n is not None),
     }
 
 
@@ -84,10 +87,10 @@ def vote_figures(rows: Sequence[VoteRow], config: Config) -> dict[str, Any]:
     consensus = config.consensus
     labels = [one.pseudo_label for one in figures]
     counts = tally(partition(labels, kind=consensus.kind, rtol=consensus.rtol))
-    each = consensus.views * consensus.samples_per_view
+    replies = sum(len(row.answers) for row in rows)
     return {
         "n": len(rows),
-        "samples": each,
+        "samples": consensus.views * consensus.samples_per_view,
         "views": consensus.views,
         "temperature": consensus.temperature,
         "min_share": consensus.min_share,
@@ -98,8 +101,8 @@ def vote_figures(rows: Sequence[VoteRow], config: Config) -> dict[str, Any]:
         "margin": _mean([one.margin for one in figures]),
         "entropy": _mean([one.entropy for one in figures]),
         "view_agreement": _mean([one.view_agreement for one in figures]),
-        "abstained": sum(one.abstentions for one in figures) / (each * len(rows)),
-        "truncated": sum(row.truncated for row in rows) / (each * len(rows)),
+        "abstained": sum(one.abstentions for one in figures) / replies,
+        "truncated": sum(row.truncated for row in rows) / replies,
         "distinct_labels": len(counts),
         "top_label_share": max(counts, default=0) / len(rows),
         "shares": {

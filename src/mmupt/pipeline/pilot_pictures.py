@@ -28,14 +28,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmupt.asking.answerer import SamplingParams, stream_seeds
+from mmupt.asking.answerer import Answerer, SamplingParams, stream_seeds
+from mmupt.asking.answers import Reply
+from mmupt.asking.groups import ask, ask_views
 from mmupt.asking.maker import PromptMaker, blanked
 from mmupt.config import Config, ConsensusConfig
 from mmupt.consensus.equivalence import partition
 from mmupt.consensus.vote import vote
 from mmupt.pipeline.pilot_rows import agreement_across, agreement_between
-from mmupt.policy.answers import ask, ask_views
-from mmupt.policy.model import Policy
 from mmupt.stats import Ratio, mean_ratio
 from mmupt.train.labels import TEACHER_STREAM
 from mmupt.types import Sample
@@ -73,7 +73,7 @@ class PictureRow:
         id: of the question.
         donor: id of the question whose pictures were shown instead.
         own, other, blank: answers about the own, the other and blank pictures.
-        tokens: tokens sampled for them.
+        tokens: tokens sampled for them; None where a server does not tell.
     """
 
     id: str
@@ -81,7 +81,7 @@ class PictureRow:
     own: tuple[str | None, ...]
     other: tuple[str | None, ...]
     blank: tuple[str | None, ...]
-    tokens: int
+    tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +130,24 @@ def swaps(samples: Sequence[Sample], seed: int, limit: int = PICTURE_ROWS) -> li
 
 
 def ask_pictures(
-    policy: Policy, maker: PromptMaker, part: Sequence[Swap], config: Config, key: Sequence[int]
+    answerer: Answerer,
+    maker: PromptMaker,
+    part: Sequence[Swap],
+    config: Config,
+    key: Sequence[int],
 ) -> list[PictureRow]:
-    """The three kinds of answers to every question of a part; `key` is what the draws depend on."""
+    """The three kinds of answers to every question of a part; `key` is what the draws depend on.
+
+    A reply that did not come is None, as one that cannot be read: neither agrees with anything.
+    """
     params = SamplingParams(
         PICTURE_TEMPERATURE, max_completion_length=config.train.max_completion_length
     )
     seed = (config.seed, PICTURE_STREAM, *key)
     own, other = (
         ask_views(
-            policy, shown, maker, views=PICTURE_VIEWS, per_view=1, params=params,
+            answerer, shown, maker, views=PICTURE_VIEWS, per_view=1, params=params,
             stream=TEACHER_STREAM, key=(*seed, number), kind=config.consensus.kind,
-            batch_size=config.eval.batch_size,
         )
         for number, shown in enumerate(([p.sample for p in part], [p.swapped for p in part]))
     )  # fmt: skip
@@ -151,17 +157,25 @@ def ask_pictures(
         for view in range(PICTURE_VIEWS)
     ]
     flat = ask(
-        policy, prompts, 1, params, stream_seeds(*seed, 2, count=len(prompts)),
-        kind=config.consensus.kind, batch_size=config.eval.batch_size,
+        answerer, prompts, 1, params, stream_seeds(*seed, 2, count=len(prompts)),
+        kind=config.consensus.kind,
     )  # fmt: skip
     rows = []
     for index, pair in enumerate(part):
         blank = [one for (one,) in flat[index * PICTURE_VIEWS :][:PICTURE_VIEWS]]
         replies = own[index], other[index], blank
-        tokens = sum(len(reply.completion.token_ids) for group in replies for reply in group)
-        mine, others, empty = (tuple(reply.answer for reply in group) for group in replies)
+        tokens = tokens_of([reply for group in replies for reply in group])
+        mine, others, empty = (
+            tuple(None if r is None else r.answer for r in group) for group in replies
+        )
         rows.append(PictureRow(pair.sample.id, pair.donor.id, mine, others, empty, tokens))
     return rows
+
+
+def tokens_of(replies: Sequence[Reply | None]) -> int | None:
+    """Tokens of the replies that came; None if some server did not tell them all."""
+    lengths = [reply.completion.length for reply in replies if reply is not None]
+    return sum(n for n in lengths if n is not None) if None not in lengths else None
 
 
 def picture_figures(
@@ -173,7 +187,7 @@ def picture_figures(
 
     Args:
         rows: what `ask_pictures` gave.
-        labels: pseudo-label of each question by id; None where there is none.
+        labels: pseudo-label of each question by id; None, or no entry, where there is none.
         config: `kind` and `rtol` are read.
     """
     pairs: list[tuple[float, float, float]] = []
@@ -191,7 +205,7 @@ def picture_figures(
                 agreement_between(own, blank),
             )
         )
-        label = labels[row.id]
+        label = labels.get(row.id)
         if label is not None:
             first, second, third = (repeats(label, group, config) for group in groups)
             unchanged.append((first, second, third))

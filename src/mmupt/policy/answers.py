@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mmupt.asking.answerer import Draw, SamplingParams, stream_seeds
-from mmupt.asking.answers import Reply, final_answer
+from mmupt.asking import groups
+from mmupt.asking.answerer import Draw, SamplingParams
+from mmupt.asking.answers import Reply
 from mmupt.asking.maker import PromptMaker
 from mmupt.asking.prompt import Prompt
 from mmupt.policy.inputs import encode
@@ -44,9 +44,29 @@ class LocalAnswerer:
             for prefix, size in prefilled(self.policy, prompts[start : start + self.batch_size]):
                 for draw, result in zip(draws, results, strict=True):
                     seeds = draw.seeds[first * draw.count : (first + size) * draw.count]
-                    groups = decode(self.policy, prefix, [draw.count] * size, seeds, draw.params)
-                    result += [[*group] for group in groups]
+                    decoded = decode(self.policy, prefix, [draw.count] * size, seeds, draw.params)
+                    result += [[*group] for group in decoded]
                 first += size
+        return results
+
+
+class StreamedAnswerer(LocalAnswerer):
+    """As `LocalAnswerer`, for draws that share no prompts: prompts are let in as room appears.
+
+    With a single draw no row waits for the longest of its batch.
+    """
+
+    def complete(
+        self, prompts: Sequence[Prompt], draws: Sequence[Draw]
+    ) -> list[list[list[Completion | None]]]:
+        size = max(1, self.batch_size // 4)
+        parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+        results: list[list[list[Completion | None]]] = []
+        for draw in draws:
+            batches = ((encode(self.policy, part), [draw.count] * len(part)) for part in parts)
+            room = self.batch_size * draw.count
+            sampled = sample_all(self.policy, batches, draw.seeds, draw.params, room)
+            results.append([[*group] for group in sampled])
         return results
 
 
@@ -60,27 +80,13 @@ def ask(
     kind: str,
     batch_size: int,
 ) -> list[list[Reply]]:
-    """`per_prompt` replies to every prompt; batches change memory, not the result.
+    """`mmupt.asking.groups.ask` of a model here, where every reply comes.
 
     Args:
-        policy: who answers.
-        prompts: N prompts.
-        per_prompt: replies to each.
-        params: how to sample.
-        seeds: one per reply, N * per_prompt, prompts in order.
-        kind: kind of answer, see `mmupt.extract`.
-        batch_size: prompts that are answered at a time.
+        batch_size: prompts that are answered at a time; it changes memory, not the result.
     """
-    if not prompts:
-        return []
-    size = max(1, batch_size // 4)  # let in as room appears
-    parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-    batches = ((encode(policy, part), [per_prompt] * len(part)) for part in parts)
-    groups = sample_all(policy, batches, seeds, params, batch_size * per_prompt)
-    return [
-        [Reply(c, final_answer(c, prompt, kind)) for c in group]
-        for prompt, group in zip(prompts, groups, strict=True)
-    ]
+    answerer = StreamedAnswerer(policy, batch_size)
+    return _all(groups.ask(answerer, prompts, per_prompt, params, seeds, kind=kind))
 
 
 def ask_views(
@@ -97,24 +103,17 @@ def ask_views(
     batch_size: int,
     first: int = 0,
 ) -> list[list[Reply]]:
-    """views * per_view replies to every sample, view by view, each completion knowing its view.
+    """`mmupt.asking.groups.ask_views` of a model here, where every reply comes.
 
     Args:
-        stream: keeps views and random numbers apart from those of other uses; the views of a
-            sample are the same whenever the stream is.
-        key: seed and step of the draws.
-        first: place of the first of these samples among all of the step, which their random
-            numbers depend on.
+        batch_size: prompts that are answered at a time; it changes memory, not the result.
     """
-    prompts = [maker.prompt(s, v, stream) for s in samples for v in range(views)]
-    before = first * views * per_view
-    seeds = stream_seeds(*key, count=before + len(prompts) * per_view)[before:]
-    flat = ask(policy, prompts, per_view, params, seeds, kind=kind, batch_size=batch_size)
-    return [
-        [
-            Reply(replace(reply.completion, view=view), reply.answer)
-            for view in range(views)
-            for reply in flat[index * views + view]
-        ]
-        for index in range(len(samples))
-    ]
+    found = groups.ask_views(
+        StreamedAnswerer(policy, batch_size), samples, maker, views=views, per_view=per_view,
+        params=params, stream=stream, key=key, kind=kind, first=first,
+    )  # fmt: skip
+    return _all(found)
+
+
+def _all(found: Sequence[Sequence[Reply | None]]) -> list[list[Reply]]:
+    return [[reply for reply in group if reply is not None] for group in found]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -38,6 +40,9 @@ _PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 """Seconds before a broken reply is asked for again, doubled each time (those of `openai`)."""
 
 _SHOWN_MODELS = 5
+
+SHOWN_FAILURES = 20
+"""Of all missing replies, in the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ class ServerAnswerer:
                 f"{self.url} does not answer: {self._why(error)}; is the server running?"
             ) from None
         try:
-            return [str(entry["id"]) for entry in _json(raw.http_response.content)["data"]]
+            return [str(entry["id"]) for entry in json.loads(raw.http_response.content)["data"]]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ServerError(
                 f"{self.url} does not answer as an OpenAI-compatible server; is it the base "
@@ -445,30 +450,37 @@ class ServerAnswerer:
             text = text.replace(self._key, "[key]")
         return printable(text, 200)
 
+    def identity(self) -> dict[str, Any]:
+        """Who answered, for the records."""
+        return {"url": self.url, "model": self.model, "revision": self.config.revision}
+
     def figures(self) -> dict[str, Any]:
         """For the records: who was asked, what came, and the first failures."""
         return {
-            "url": self.url,
-            "model": self.model,
-            "revision": self.config.revision,
+            **self.identity(),
             **asdict(self.tally),
-            "failures": [asdict(one) for one in self.failures[:20]],
+            "failures": [asdict(one) for one in self.failures[:SHOWN_FAILURES]],
         }
 
-    def check_failures(self) -> None:
+    def check_failures(self, failed: int | None = None, asked: int | None = None) -> None:
         """Refuse to go on with too many missing replies.
+
+        Args:
+            failed, asked: numbers of replies; None: those of `tally`. For callers who know of
+                earlier sessions.
 
         Raises:
             ServerError: more than `server.max_failed` of the replies did not come.
         """
-        failed, asked = self.tally.failed, self.tally.failed + self.tally.replies
-        if failed > self.config.max_failed * asked:
-            first = self.failures[0]
+        lost = self.tally.failed if failed is None else failed
+        whole = self.tally.failed + self.tally.replies if asked is None else asked
+        if lost > self.config.max_failed * whole:
+            first = next((f"; the first: {f.origin}: {f.reason}" for f in self.failures), "")
+            enough = min(1.0, math.ceil(1000 * lost / whole) / 1000)
             raise ServerError(
-                f"{failed} of {asked} replies did not come; the first: {first.origin}: "
-                f"{first.reason}. The others are kept: repeat the command to ask for the missing "
-                f"ones again, or go on without them with --set server.max_failed="
-                f"{min(1.0, -(-failed * 1000 // asked) / 1000):g}"
+                f"{lost} of {whole} replies did not come{first}. The others are kept: repeat the "
+                "command to ask for the missing ones again, or go on without them with "
+                f"--set server.max_failed={enough:g}"
             )
 
 
@@ -494,12 +506,6 @@ def _said(error: openai.APIStatusError) -> str:
         if isinstance(body, dict) and isinstance(body.get(name), str):
             return str(body[name])
     return str(error.message)
-
-
-def _json(body: bytes) -> Any:
-    import json
-
-    return json.loads(body)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

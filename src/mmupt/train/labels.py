@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mmupt.asking.answerer import SamplingParams
 from mmupt.asking.answers import Reply
@@ -26,10 +26,11 @@ from mmupt.consensus.filters import keep
 from mmupt.consensus.reward import rewards_by_class
 from mmupt.consensus.vote import vote
 from mmupt.plugins import load_function
-from mmupt.policy.answers import ask_views
-from mmupt.policy.model import Policy
 from mmupt.processes import ALONE, Processes
 from mmupt.types import Completion, Sample, Vote
+
+if TYPE_CHECKING:
+    from mmupt.policy.model import Policy
 
 TEACHER_STREAM = 1
 """Keeps the teacher's random numbers apart from the student's."""
@@ -171,6 +172,8 @@ class TeacherVotes:
 
     def replies(self, samples: Sequence[Sample], step: int) -> list[list[Reply]]:
         """The teacher's replies, view by view; each process asks its share of the samples."""
+        from mmupt.policy.answers import ask_views  # votes of a server are counted without torch
+
         config = self.config
         mine = self.processes.share(len(samples))
         own = ask_views(
