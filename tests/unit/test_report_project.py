@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from report_parts import write_parts
 
 from mmupt.errors import ConfigError, InputError, RunFolderError
 from mmupt.pipeline.reported_audits import Judged, by_share, by_step
@@ -161,7 +160,6 @@ def run_dir(tmp_path: Path) -> Path:
              "images": ["0.png"]} for key in "abcd"]  # fmt: skip
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
     Image.new("L", (20, 20), 128).save(folder / "0.png")
-    write_parts(folder)
     return folder
 
 
@@ -312,7 +310,16 @@ def test_both_pages_hold_the_same_figures(run_dir: Path) -> None:
     """A figure that one language lacks would be a sentence that was forgotten."""
     english = page_of(run_dir, "en")
     japanese = page_of(run_dir, "ja")
-    drawn = {"g", "text", "tspan", "path", "use", "rect", "defs", "clippath"}  # lines are broken anew
+    drawn = {
+        "g",
+        "text",
+        "tspan",
+        "path",
+        "use",
+        "rect",
+        "defs",
+        "clippath",
+    }  # lines are broken anew
     tags = [[tag for tag, _ in page.elements if tag not in drawn] for page in (english, japanese)]
     assert tags[0] == tags[1]
     # Words of the English page that the Japanese one has too are names, not sentences.

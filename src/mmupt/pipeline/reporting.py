@@ -6,7 +6,7 @@ cannot be read is named under ``problems``; the others stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mmupt.gates.words import filled, say
 from mmupt.ledger.say import title
 from mmupt.ledger.view import roi_json
 from mmupt.pipeline.accounts import project_roi
+from mmupt.pipeline.frame import read_frame
 from mmupt.pipeline.project import Project, find_project
 from mmupt.pipeline.reported_audits import reported_audits
 from mmupt.pipeline.status import project_status
@@ -84,7 +85,12 @@ def sample_facts(folder: Path, sample: str) -> list[dict[str, Any]]:
 def facts_of(folder: Path) -> dict[str, Any] | None:
     """The facts of the project in a folder; None where it is a run without one."""
     project = Project(folder)
-    return project_facts(project) if project.database.is_file() else None
+    if project.database.is_file():
+        return project_facts(project)
+    if (folder / "project.id").is_file():  # one that lost its database, which reading would make
+        gone = {"part": "database", "why": f"{project.database.name} is missing", "gone": True}
+        return {"format": FORMAT, "problems": [gone]}
+    return None
 
 
 def project_facts(project: Project) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def project_facts(project: Project) -> dict[str, Any]:
     sentences in both languages. A part that cannot be read is missing and stands in
     ``problems`` as ``{"part", "why"}``.
     """
-    problems: list[dict[str, str]] = []
+    problems: list[dict[str, Any]] = []
     facts: dict[str, Any] = {"format": FORMAT}
     status = _part("status", lambda: project_status(project), problems)
     if status is None:
@@ -112,17 +118,29 @@ def project_facts(project: Project) -> dict[str, Any]:
     }
     for name, read in parts.items():
         facts[name] = _part(name, read, problems)
-    facts["problems"] = problems
+    facts["problems"] = [*problems, *_lost_frames(project, facts["audits"] or ())]
     found: dict[str, Any] = jsonable(facts)
     return found
 
 
-def _part(name: str, read: Callable[[], Any], problems: list[dict[str, str]]) -> Any:
+def _lost_frames(project: Project, audits: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Audits whose frame is gone or broken: their verdicts stand, the steps are not known."""
+    for audit in audits:
+        path = project.frame(str(audit["name"]))
+        try:
+            read_frame(path)
+        except (OSError, ValueError, KeyError, TypeError):
+            yield {"part": "frame", "why": f"audits/{path.name}: missing or no readable parquet"}
+
+
+def _part(name: str, read: Callable[[], Any], problems: list[dict[str, Any]]) -> Any:
     """One part; the edge at which broken files become words."""
     try:
         return read()
     except (MmuptError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+        why = str(error).strip().partition("\n")[0][:300]
+        if not why or isinstance(error, KeyError | TypeError | AttributeError):
+            why = f"{type(error).__name__}: {why}"  # "'x'" alone would say nothing
         problems.append({"part": name, "why": why})
         return None
 

@@ -145,27 +145,32 @@ def load_report(
 ) -> Report:
     """Read everything that a page is made from; what is missing becomes a problem in words."""
     run = load_run(run_dir, lang, data_roots=data_roots)
-    more: list[str] = []
-    pilot = run.metrics if is_pilot(run.metrics) else read_pilot(run_dir / "pilot", lang, more)
-    biases = read_biases(run_dir, lang, more)
-    alone = (run_dir / BIAS_FILE).is_file() and not run.metrics
-    absent = words(lang)["problem_missing"].format(file="metrics.json")
-    told = [one for one in run.problems if not alone or one != absent]
-    run = replace(run, problems=(*told, *more))
-    versions: Sequence[Mapping[str, Any]] = []
-    if facts is not None:
-        texts, versions = words(lang), rows_of(facts, "versions")
-        told = [
-            texts["problem_part"].format(
-                part=texts.get(f"part_{one.get('part')}", clean(str(one.get("part")), 40)),
-                why=clean(str(one.get("why")), 300),
-            )
-            for one in rows_of(facts, "problems")
-        ]
-        run = replace(run, problems=(*run.problems, *told))
+    problems = list(run.problems)
+    if (run_dir / BIAS_FILE).is_file() and not run.metrics:
+        # The folder of `mmupt bias`, which writes no metrics.json: nothing is missing.
+        absent = words(lang)["problem_missing"].format(file="metrics.json")
+        problems = [problem for problem in problems if problem != absent]
+    pilot = run.metrics if is_pilot(run.metrics) else read_pilot(run_dir / "pilot", lang, problems)
+    biases = read_biases(run_dir, lang, problems)
+    versions = rows_of(facts or {}, "versions")
+    problems += _facts_problems(facts or {}, lang)
     pair = pairs_of([view.name for view in stages_of(run.metrics)], versions)
-    changes = changes_between(run_dir, *pair, run.config) if pair else None
-    return Report(run, facts, changes, pilot, biases)
+    changes = (
+        changes_between(run_dir, *pair, run.config, lang=lang, problems=problems) if pair else None
+    )
+    return Report(replace(run, problems=tuple(problems)), facts, changes, pilot, biases)
+
+
+def _facts_problems(facts: Mapping[str, Any], lang: str) -> list[str]:
+    """Parts of a project that could not be read, in words."""
+    texts = words(lang)
+    return [
+        texts["problem_part"].format(
+            part=texts.get(f"part_{one.get('part')}", clean(str(one.get("part")), 40)),
+            why=texts["problem_gone"] if one.get("gone") else clean(str(one.get("why")), 300),
+        )
+        for one in rows_of(facts, "problems")
+    ]
 
 
 def write_index_html(run: RunRecord, path: Path, lang: str = "en") -> None:

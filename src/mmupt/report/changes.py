@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mmupt.report.text import clean, words
 from mmupt.report.values import mapping, number
 
 _MAX_SCORES_BYTES = 256 << 20
@@ -80,7 +81,14 @@ class Changes:
 
 
 def changes_between(
-    run_dir: Path, before: str, after: str, config: Mapping[str, Any], most: int = 4
+    run_dir: Path,
+    before: str,
+    after: str,
+    config: Mapping[str, Any],
+    *,
+    most: int = 4,
+    lang: str = "en",
+    problems: list[str] | None = None,
 ) -> Changes | None:
     """What changed from one stage to the other, question by question.
 
@@ -89,12 +97,21 @@ def changes_between(
         before, after: names of stages.
         config: of the run; its test data has the questions.
         most: examples of each kind.
+        lang: language of the problems.
+        problems: which of the two files is missing or broken is added, in words.
 
     Returns:
         None where one of the two was not recorded by question, or cannot be read.
     """
-    first, last = (_scores(run_dir / "evaluations", name) for name in (before, after))
+    folder = run_dir / "evaluations"
+    first, last = (_scores(folder, name) for name in (before, after))
     if not first or not last:
+        if problems is not None:
+            problems += [
+                _problem(folder, name, lang)
+                for name, rows in ((before, first), (after, last))
+                if not rows
+            ]
         return None
     both = [key for key in first if key in last]
     better = [key for key in both if first[key][0] < last[key][0]]
@@ -109,7 +126,10 @@ def changes_between(
         ]
     ids = {one.sample_id for one in chosen}
     rows = _questions(run_dir, config, ids)
-    said = [_replies(run_dir / "evaluations", name, ids) for name in (before, after)]
+    test = mapping(config.get("data")).get("test")
+    if ids and not rows and isinstance(test, str) and problems is not None:
+        problems.append(words(lang)["problem_questions"].format(file=clean(Path(test).name, 80)))
+    said = [_replies(folder, name, ids) for name in (before, after)]
     return Changes(
         before=before, after=after, n=len(both), better=len(better), worse=len(worse), right=right,
         wrong=len(both) - len(better) - len(worse) - right,
@@ -121,6 +141,13 @@ def changes_between(
             for one in chosen
         ),
     )  # fmt: skip
+
+
+def _problem(folder: Path, stage: str, lang: str) -> str:
+    """Why there are no scores of a stage."""
+    name = f"{clean(stage, 60)}.parquet"
+    key = "problem_not_parquet" if (folder / name).exists() else "problem_missing"
+    return words(lang)[key].format(file=f"evaluations/{name}")
 
 
 def _told(change: Change, row: Mapping[str, Any]) -> Change:
