@@ -41,9 +41,13 @@ class SynthesisConfig(Section):
     """Shortest question in characters, image marks left out."""
     max_length: Positive = 800
     """Longest question in characters."""
+    known_words: bool = False
+    """Refuse questions with a word that none of the data's own questions has, for writers that
+    know few words and put others together of pieces."""
     near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
     """Questions about the same pictures are the same from this similarity on (Jaccard of character
-    trigrams), unless they name other numbers or letters or say opposite things."""
+    trigrams, articles and the like left out), unless they name other numbers or letters or say
+    opposite things."""
     max_per_picture: Positive = 4
     """At most so many new questions about the same pictures."""
     attempts_per_step: Positive = 32

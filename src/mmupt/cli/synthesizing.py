@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,20 +9,23 @@ import typer
 
 from mmupt.cli import common
 from mmupt.cli.options import (
+    AnyModelOption,
+    ApiKeyEnvOption,
     ConfigOption,
     DataOption,
     JsonOption,
+    Lang,
     LangOption,
     SeedOption,
+    ServerModelOption,
+    ServerOption,
     SetOption,
     SkipBadOption,
 )
 
 if TYPE_CHECKING:
     from mmupt.config import Config
-    from mmupt.events import EventLog
-    from mmupt.runs import RunFolder
-    from mmupt.synthesis.sources import Source
+    from mmupt.synthesis.session import Order
 
 
 def register(app: typer.Typer) -> None:
@@ -33,15 +34,16 @@ def register(app: typer.Typer) -> None:
 
 
 def synthesize(
-    model: Annotated[
-        Path, typer.Option("--model", help="Local Hugging Face image-text model folder.")
-    ],
     data: DataOption,
     n: Annotated[int, typer.Option("--n", min=1, help="New questions that are wanted.")],
     out: Annotated[
         Path,
         typer.Option("--out", help="FILE.jsonl, or a folder; an interrupted run in it goes on."),
     ],
+    model: AnyModelOption = None,
+    server: ServerOption = None,
+    server_model: ServerModelOption = None,
+    api_key_env: ApiKeyEnvOption = None,
     mode: Annotated[
         Literal["in-context", "direct"] | None,
         typer.Option("--mode", help="With an example question and its vote, or the picture alone."),
@@ -69,7 +71,8 @@ def synthesize(
     sft_questions: Annotated[
         int | None,
         typer.Option(
-            "--sft-questions", min=1,
+            "--sft-questions",
+            min=1,
             help="First teach a copy to write, on so many of the rows' own questions.",
         ),
     ] = None,
@@ -79,78 +82,104 @@ def synthesize(
     skip_bad: SkipBadOption = False,
     lang: LangOption = "en",
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """The model writes new questions for its unlabelled pictures. Exit code 1: fewer than N."""
-    from mmupt.pipeline.digests import FileHashes
-    from mmupt.runs import open_run
-    from mmupt.synthesis.output import places, write_files
+    from mmupt.cli.served import with_server
+    from mmupt.synthesis.output import places
     from mmupt.synthesis.run import Wanted
-    from mmupt.synthesis.sources import read_sources, with_pictures
+    from mmupt.synthesis.session import Order, check_writer, with_options
+    from mmupt.synthesis.sources import with_pictures
 
-    own: dict[str, object] = {
-        "mode": mode, "band": band, "language": language,
-        "kinds": kinds or None, "keep": keep or None,
-    }  # fmt: skip
-    base = common.command_config(config_file, settings, seed, model, skip_bad, {"unlabelled": data})
-    config = _with_options(base, own)
-    _check_tuned(config, sft_questions)
+    own = common.command_config(
+        config_file, settings, seed, model or Path(), skip_bad, {"unlabelled": data}
+    )
+    asked = with_server(own, model, server, server_model, api_key_env)
+    config = with_options(asked, mode=mode, band=band, language=language, kinds=kinds, keep=keep)
+    check_writer(config, sft_questions)
     where = places(out)
-    samples = with_pictures(rows := common.samples(config, data), config.synthesis)
-    wanted = Wanted(n, max_attempts or 10 * n)
-    _check_model(config, samples, where.folder)
-    with open_run(where.folder, config, "synthesize") as folder:
-        hashes = FileHashes(folder.root / ".hashes.json")
-        sources = read_sources(samples, config.synthesis, hashes)
-        inputs = {
-            "model": hashes.folder(model.resolve()),
-            "data": hashes.data([source.sample for source in sources]),
-            "sft_questions": sft_questions,
-        }
-        hashes.save()
-        _same_inputs(folder, inputs)
-        with _watched(folder, config, lang, as_json) as log:
-            outcome, tuned = _run(folder, config, sources, wanted, sft_questions, log)
-        facts = {
-            "fingerprint": f"{model.resolve().name}@{str(inputs['model'])[:12]}",
-            "model": {"path": str(model.resolve()), "sha256": inputs["model"]},
-            "writer": str(tuned) if tuned else None,
-            "sft_questions": sft_questions,
-            "data": {"file": str(data), "rows": len(rows), "sha256": inputs["data"]},
-        }
-        report = write_files(where, outcome, sources, config, wanted, facts)
-    _show(report, lang, as_json)
+    rows = common.samples(config, data)
+    order = Order(
+        data, len(rows), with_pictures(rows, config.synthesis),
+        Wanted(n, max_attempts or 10 * n), where, sft_questions,
+    )  # fmt: skip
+    run = _synthesize_here if config.server.url is None else _synthesize_there
+    _show(report := run(config, order, lang, as_json), lang, as_json)
     raise typer.Exit(0 if report["ended"] == "wanted" else 1)
 
 
-def _with_options(config: Config, own: dict[str, object]) -> Config:
-    """The configuration with the command's own options in section `synthesis`, checked alike."""
-    from mmupt.config import load_config
+def _synthesize_here(config: Config, order: Order, lang: Lang, as_json: bool) -> dict[str, Any]:
+    """A model in this process writes and answers."""
+    import torch
 
-    tree = config.model_dump(mode="json")
-    tree["synthesis"] |= {key: value for key, value in own.items() if value is not None}
-    import json
+    from mmupt.cli.served import served_progress
+    from mmupt.pipeline.digests import FileHashes
+    from mmupt.policy.answers import LocalAnswerer
+    from mmupt.runs import open_run
+    from mmupt.synthesis.session import Team, check_inputs, write_questions
+    from mmupt.synthesis.sources import read_sources
+    from mmupt.synthesis.writer import load, special_tokens, trained_writer
 
-    return load_config(None, [f"synthesis={json.dumps(tree['synthesis'])}"], config)
+    path, root = config.model.path, order.where.folder
+    assert path is not None  # noqa: S101
+    _check_room(config, order)
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    with (
+        open_run(root, config, "synthesize") as folder,
+        served_progress(folder, config, lang, as_json) as log,
+    ):
+        hashes = FileHashes(root / ".hashes.json")
+        sha256 = hashes.folder(path)
+        sources = read_sources(order.samples, config.synthesis, hashes)
+        of_rows = check_inputs(folder, hashes, sources, order, sha256)
+        policy, taught = load(config, path), None
+        if order.sft_questions:
+            taught = trained_writer(folder, config, sources, order.sft_questions, log)
+        voter = LocalAnswerer(policy, config.eval.batch_size)
+        writer = LocalAnswerer(taught, config.eval.batch_size) if taught else voter
+        team = Team(
+            writer, voter, f"{path.name}@{sha256[:12]}",
+            {"path": str(path), "sha256": sha256, "writer": str(taught.path) if taught else None},
+            special_tokens(policy), taught is not None,
+        )  # fmt: skip
+        return write_questions(folder, config, sources, order, team, log, of_rows)
 
 
-def _check_tuned(config: Config, sft_questions: int | None) -> None:
-    from mmupt.errors import ConfigError
+def _synthesize_there(config: Config, order: Order, lang: Lang, as_json: bool) -> dict[str, Any]:
+    """A model behind a server writes and answers."""
+    from mmupt.cli.served import opened_server, recorded, served_progress
+    from mmupt.data.images import printable
+    from mmupt.pipeline.digests import FileHashes
+    from mmupt.runs import open_run
+    from mmupt.synthesis.session import Team, check_inputs, write_questions
+    from mmupt.synthesis.sources import read_sources
 
-    if sft_questions is None:
-        return
-    if config.synthesis.mode != "direct":
-        raise ConfigError(
-            "--sft-questions teaches to write from the picture alone; it goes with --mode direct"
-        )
-    if config.synthesis.kinds is not None:
-        raise ConfigError(
-            "--kind asks for a kind, and a writer made by --sft-questions is asked for none; "
-            "leave one of them out"
-        )
+    root = order.where.folder
+    with opened_server(config, root) as answerer:
+        known = recorded(config, answerer)
+        with (
+            open_run(root, known, "synthesize") as folder,
+            served_progress(folder, config, lang, as_json) as log,
+        ):
+            hashes = FileHashes(root / ".hashes.json")
+            sources = read_sources(order.samples, config.synthesis, hashes)
+            of_rows = check_inputs(folder, hashes, sources, order, answerer.model)
+            name = "@".join(filter(None, (answerer.model, config.server.revision)))
+            team = Team(
+                answerer, answerer, printable(name, 120),
+                {"name": answerer.model, "server": answerer.url},
+            )  # fmt: skip
+            report = write_questions(folder, config, sources, order, team, log, of_rows)
+            return {**report, "server": answerer.figures()}
 
 
-def _check_model(config: Config, samples: Any, folder: Path) -> None:
-    """Refuse a folder that is no model before anything is written."""
+def _check_room(config: Config, order: Order) -> None:
+    """Refuse a folder that is no model, and requests too long for it, before anything is written.
+
+    Raises:
+        ModelError: no model.
+        InputError: a request for a question with its reply is longer than the model takes.
+    """
     from mmupt.errors import InputError
     from mmupt.policy.model import check_folder
     from mmupt.synthesis.run import longest_requests
@@ -159,9 +188,9 @@ def _check_model(config: Config, samples: Any, folder: Path) -> None:
     check_folder(config.model.path)
     room = config.synthesis.max_completion_length
     train = config.train.model_copy(update={"max_completion_length": room})
-    asked = longest_requests(samples, config.synthesis)
+    asked = longest_requests(order.samples, config.synthesis)
     try:
-        common.check_new_run(config.model_copy(update={"train": train}), folder, asked)
+        common.check_new_run(config.model_copy(update={"train": train}), order.where.folder, asked)
     except InputError as error:
         raise InputError(
             f"{error} (this is the request for a new question, its reply bounded by "
@@ -169,76 +198,7 @@ def _check_model(config: Config, samples: Any, folder: Path) -> None:
         ) from error
 
 
-def _same_inputs(folder: RunFolder, now: dict[str, Any]) -> None:
-    """What a folder was begun with must not have changed.
-
-    Raises:
-        RunFolderError: it did.
-    """
-    import json
-
-    from mmupt.errors import RunFolderError
-    from mmupt.runs import write_json
-
-    path = folder.root / "inputs.json"
-    if not path.exists():
-        write_json(path, now)
-        return
-    was = json.loads(path.read_text(encoding="utf-8"))
-    changed = [key for key in {**was, **now} if was.get(key) != now.get(key)]
-    if changed:
-        raise RunFolderError(
-            f"{folder.root}: was begun with other inputs ({changed[0]} differs); choose a new --out"
-        )
-
-
-@contextmanager
-def _watched(folder: RunFolder, config: Config, lang: str, as_json: bool) -> Iterator[EventLog]:
-    """Events logged, bars drawn on standard error."""
-    from rich.console import Console
-
-    from mmupt.console import LiveProgress
-    from mmupt.events import EventLog
-    from mmupt.version import __version__
-
-    with LiveProgress(Console(stderr=True, quiet=as_json), lang) as bars:
-        log = EventLog(folder.events, (bars,))
-        log.emit("run_started", seed=config.seed, version=__version__, processes=1)
-        yield log
-
-
-def _run(
-    folder: RunFolder, config: Config, sources: list[Source], wanted: Any,
-    sft_questions: int | None, log: EventLog,
-) -> Any:  # fmt: skip
-    """The outcome, and the writer's folder where one was made."""
-    import torch
-
-    from mmupt.policy.answers import LocalAnswerer
-    from mmupt.policy.model import load_policy
-    from mmupt.synthesis.record import Record
-    from mmupt.synthesis.run import Synthesis
-    from mmupt.synthesis.writer import special_tokens, trained_writer
-
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
-    assert config.model.path is not None  # noqa: S101
-    own, size = config.model, config.eval.batch_size
-    policy = load_policy(
-        config.model.path, dtype=own.dtype, device=own.device,
-        max_prompt_length=own.max_prompt_length,
-    )  # fmt: skip
-    voter = LocalAnswerer(policy, size)
-    tuned = trained_writer(folder, config, sources, sft_questions, log) if sft_questions else None
-    writer = LocalAnswerer(tuned, size) if tuned else voter
-    outcome = Synthesis(
-        config, sources, writer, voter, Record(folder.root / "attempts"), log,
-        forbidden=special_tokens(policy), tuned=tuned is not None,
-    ).run(wanted)  # fmt: skip
-    return outcome, tuned.path if tuned else None
-
-
-def _show(report: dict[str, Any], lang: str, as_json: bool) -> None:
+def _show(report: dict[str, Any], lang: Lang, as_json: bool) -> None:
     if as_json:
         common.print_json(report)
         return

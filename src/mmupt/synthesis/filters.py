@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from mmupt.asking.prompt import IMAGE_MARK
@@ -21,8 +21,30 @@ _NUMBER = re.compile(r"(?<![\w.,])-?\d+(?:[.,/]\d+)*(?![\w]|[.,]\d)")
 _EITHER = re.compile(r"\bor\b|または|もしくは|それとも|あるいは|/", re.IGNORECASE)
 
 
+_BRACKETS = {")": "(", "]": "[", "}": "{", "）": "（", "」": "「"}
+_INTERVAL = re.compile(r"[\[(]\s*-?[\d.a-z∞\\]+\s*,\s*-?[\d.a-z∞\\]+\s*[\])]")
+_TWICE = re.compile(r"\b([^\W\d_]{2,})\s+\1\b(?!\s+\1\b)", re.IGNORECASE)
+_MAY_BE_TWICE = frozenset({"that", "had", "is"})
+# A question has its mark, or asks for something.
+_ASKS = re.compile(
+    r"[?？]|か[。.]?\s*$|(?:ください|下さい|なさい|せよ|めよ|えよ|けよ|べよ|答え|求め)"
+    r"|^\W*(?:in|on|at|from|given|using|based|if|let|for|suppose|assume|note|find|calculate|compute"
+    r"|determine|identify|name|list|describe|count|give|estimate|choose|select|state|read|tell"
+    r"|compare|explain|solve|evaluate|write|fill|complete|look|point|measure|say|report|pick|mark"
+    r"|sum|add|work|express|simplify|which|what|who|when|where|why|how)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_WORDS = re.compile(r"[^\W\d_]+")
+
+
 def text_reason(
-    question: str, *, language: Language | None, kind: str, strict: bool, config: SynthesisConfig
+    question: str,
+    *,
+    language: Language | None,
+    kind: str,
+    strict: bool,
+    config: SynthesisConfig,
+    known: Container[str] | None = None,
 ) -> str | None:
     """Why a question is refused by its text alone; None if it is not.
 
@@ -32,6 +54,7 @@ def text_reason(
         kind: that was asked for.
         strict: whether it must be of that kind.
         config: the bounds.
+        known: the words that a question may have, in lower case; None: any.
     """
     body = question.replace(IMAGE_MARK, "").strip()
     if not config.min_length <= len(body) <= config.max_length:
@@ -39,12 +62,46 @@ def text_reason(
     found = language_of(body)
     if language is not None and found is not None and found != language:
         return "language"
+    if malformed(body, language):
+        return "malformed"
+    if known is not None and any(word not in known for word in words_of(body)):
+        return "words"
     listed = options(body)
     if listed and len({canonical(text) for text in listed.values()}) < len(listed):
         return "kind"  # two options say the same: there is no single correct one
     if strict and kind != "any" and (kind == "choice") != bool(listed):
         return "kind"
     return None
+
+
+def malformed(body: str, language: Language | None) -> bool:
+    """Whether it is no sentence: brackets that do not match, a word twice in a row, nothing asked.
+
+    Whether something is asked is looked at in English and Japanese alone.
+    """
+    open_: list[str] = []
+    for c in _INTERVAL.sub("", body):
+        if c in _BRACKETS.values():
+            open_.append(c)
+        elif c in _BRACKETS and not _closes(open_, c, body):
+            return True
+    twice = _TWICE.search(body)
+    if open_ or (twice and twice[1].lower() not in _MAY_BE_TWICE):
+        return True
+    return language in ("en", "ja", None) and not _ASKS.search(body)
+
+
+def _closes(open_: list[str], c: str, body: str) -> bool:
+    """Whether a bracket closes the last open one; `A)` in front of an option closes nothing."""
+    if open_ and open_[-1] == _BRACKETS[c]:
+        open_.pop()
+        return True
+    return c in ")）" and not open_ and bool(listing(body))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without the names of commands."""
+    return [word.lower() for word in _WORDS.findall(text.replace(IMAGE_MARK, " "))]
 
 
 def kind_of(question: str, label: str | None) -> str:

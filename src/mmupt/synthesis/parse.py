@@ -102,7 +102,7 @@ def read_question(
 def _hidden(text: str) -> bool:
     """Whether it holds what no reader sees: controls, directions, surrogates, broken bytes."""
     return any(
-        (unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t")
+        (unicodedata.category(c) in ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp") and c not in "\n\t")
         or c == "\ufffd"
         for c in text
     )

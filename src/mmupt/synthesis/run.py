@@ -23,7 +23,7 @@ from mmupt.consensus.equivalence import equivalent
 from mmupt.consensus.vote import vote
 from mmupt.errors import InputError, ServerError
 from mmupt.events import EventLog
-from mmupt.synthesis.filters import judge, kind_of, text_reason
+from mmupt.synthesis.filters import judge, kind_of, text_reason, words_of
 from mmupt.synthesis.parse import read_question
 from mmupt.synthesis.record import Attempt, Record, Replies
 from mmupt.synthesis.similar import Asked
@@ -42,6 +42,9 @@ _LONGEST = 8
 """How many of the longest requests are tried before a run starts."""
 
 _LONG_ANSWER = "12345678"
+
+_GONE = 4
+"""So many questions in a piece without any reply: it is the server that is gone."""
 
 _WRITE, _EXAMPLE, _VOTE, _BLIND = range(4)
 
@@ -87,8 +90,6 @@ class Synthesis:
         log: told about progress.
         forbidden: texts that no question may hold: the models' special tokens.
         tuned: the writer was fine-tuned on plain requests, and is asked nothing else.
-        max_failed: share of replies that may be missing in a piece; with more the run ends, and
-            asks for the piece again when it goes on.
     """
 
     config: Config
@@ -99,7 +100,6 @@ class Synthesis:
     log: EventLog
     forbidden: tuple[str, ...] = ()
     tuned: bool = False
-    max_failed: float = 0.0
     _tally: Tally = field(default_factory=Tally)
     _examples: dict[int, tuple[str | None, float | None]] = field(default_factory=dict)
 
@@ -109,6 +109,9 @@ class Synthesis:
             self.config.views, max_pixels=self.config.model.max_pixels, seed=self.config.seed
         )
         self._asked = Asked(own.near_duplicate)
+        self._known = None
+        if own.known_words:
+            self._known = {word for s in self.sources for word in words_of(s.sample.problem)}
         for source in self.sources:
             self._asked.add(source.pictures, source.sample.problem)
             for wording in source.sample.paraphrases:
@@ -130,7 +133,7 @@ class Synthesis:
 
         Raises:
             InputError: a picture that cannot be read.
-        ServerError: more replies are missing than `max_failed` allows.
+        ServerError: the server is gone; nothing that it did not answer is recorded.
         """
         attempts: list[Attempt] = []
         steps = self.record.steps()
@@ -227,7 +230,9 @@ class Synthesis:
                 known = one.example is not None
                 kind = kind_of(source.sample.problem, one.example)
                 kind = kind if known or kind == "choice" else "any"
-        return Request(len(source.sample.images), source.language, kind, one.difficulty, example)
+        return Request(
+            len(source.sample.images), source.language, kind, one.difficulty, example, self.tuned
+        )
 
     def _write(self, number: int, attempts: Sequence[Attempt]) -> list[Replies]:
         own = self.config.synthesis
@@ -267,6 +272,7 @@ class Synthesis:
             kind=one.kind,
             strict=own.kinds is not None,
             config=own,
+            known=self._known,
         )
         return replace(one, reason=reason)
 
@@ -393,21 +399,24 @@ class Synthesis:
             draw = Draw(params, own, per_prompt)
 
             def ask(start: int = start, stop: int = stop, draw: Draw = draw) -> list[Replies]:
-                return self._whole(answerer, _tried(answerer, prompts(start, stop), draw))
+                return _whole(answerer, _tried(answerer, prompts(start, stop), draw), stop - start)
 
             found += self.record.replies(number, f"{stage}-{start:06d}", ask)
         return found
 
-    def _whole(self, answerer: Answerer, replies: list[Replies]) -> list[Replies]:
-        """Replies of which few enough are missing; what is recorded is never asked for again."""
-        given = [one for group in replies if group is not None for one in group]
-        missing = sum(one is None for one in given)
-        if missing > self.max_failed * len(given):
-            raise ServerError(
-                f"{answerer.name}: {missing} of {len(given)} replies are missing; repeat the "
-                "command to go on, or allow some (server.max_failed)"
-            )
-        return replies
+
+def _whole(answerer: Answerer, replies: list[Replies], things: int) -> list[Replies]:
+    """The replies to a piece; one or two questions that get none are their own fault.
+
+    Raises:
+        ServerError: nothing came at all.
+    """
+    given = [one for group in replies if group is not None for one in group]
+    if things >= _GONE and given and not any(given):
+        raise ServerError(
+            f"{answerer.name}: none of {len(given)} replies came; repeat the command to go on"
+        )
+    return replies
 
 
 def longest_requests(samples: Sequence[Sample], config: SynthesisConfig) -> list[Sample]:

@@ -14,6 +14,9 @@ from mmupt.consensus.mentions import in_digits, unnumbered
 from mmupt.consensus.writing import plain
 
 _FACT = re.compile(r"(?<![A-Za-z])(?:[A-Z]{1,4}|[b-zB-Z])(?![A-Za-z])|\d+(?:[.,]\d+)*")
+_EMPTY = re.compile(
+    r"\b(?:an?|the|this|that|these|those|is|are|was|were|there|please)\b", re.IGNORECASE
+)
 _SIZE = 3
 
 
@@ -23,7 +26,7 @@ class Wording:
 
     Attributes:
         key: letters and digits alone, in lower case: equal keys are one question.
-        grams: its character trigrams.
+        grams: character trigrams of the same without articles and the like.
         facts: numbers, letters and abbreviations that it names, sorted: ABC, x, 30.
         claims: what it asserts, to see opposites.
     """
@@ -39,10 +42,15 @@ def wording_of(question: str) -> Wording:
     """Read a question once, to compare it with many."""
     text = plain(question.replace(IMAGE_MARK, " "))
     read = in_digits(unnumbered(unicodedata.normalize("NFKC", text)))
-    # What carries meaning in mathematics stays apart: 2+x is not 2-x.
-    key = "".join(c for c in read.casefold() if c.isalnum() or c in "+-*/=<>^%°∠√")
-    grams = frozenset(key[i : i + _SIZE] for i in range(max(1, len(key) - _SIZE + 1)))
+    key = _key(read)
+    told = _key(_EMPTY.sub("", read)) or key
+    grams = frozenset(told[i : i + _SIZE] for i in range(max(1, len(told) - _SIZE + 1)))
     return Wording(key, grams, tuple(sorted(_FACT.findall(read))), claims(unnumbered(text)))
+
+
+def _key(text: str) -> str:
+    """What carries meaning in mathematics stays: 2+x is not 2-x."""
+    return "".join(c for c in text.casefold() if c.isalnum() or c in "+-*/=<>^%°∠√")
 
 
 def similarity(first: Wording, second: Wording) -> float:
@@ -78,8 +86,8 @@ class Asked:
     def repeated(self, pictures: tuple[str, ...], question: str) -> str | None:
         """`duplicate` or `near-duplicate` of a known question about these pictures, or None."""
         new = wording_of(question)
-        known = map(wording_of, self._known.get(pictures, ()))
-        degree = max((similarity(new, old) for old in known), default=0.0)
-        if degree < self.threshold:
-            return None
-        return "duplicate" if degree == 1.0 else "near-duplicate"
+        known = [wording_of(old) for old in self._known.get(pictures, ())]
+        if any(old.key == new.key for old in known):
+            return "duplicate"
+        near = any(similarity(new, old) >= self.threshold for old in known)
+        return "near-duplicate" if near else None

@@ -38,6 +38,7 @@ class Request:
         kind: `choice`, `number`, `free`, or `any`.
         difficulty: `plain`, `easier` or `harder`.
         example: None: directly from the pictures.
+        brief: nothing but the request itself, for a writer that was taught what to do with it.
     """
 
     pictures: int
@@ -45,11 +46,15 @@ class Request:
     kind: str = "any"
     difficulty: str = "plain"
     example: Example | None = None
+    brief: bool = False
 
 
 def writing_prompt(request: Request) -> str:
     """The text of a request, with one ``<image>`` mark per picture in front."""
     words = texts("mmupt.synthesis", "ja" if request.language == "ja" else "en")
+    named = words["write.picture" if request.pictures == 1 else "write.pictures"]
+    if request.brief:
+        return IMAGE_MARK * request.pictures + words["write.direct"].format(pictures=named)
     example = request.example
     parts = [words["write.direct"] if example is None else words["write.another"]]
     parts.append(words["write.alone"])
@@ -60,7 +65,6 @@ def writing_prompt(request: Request) -> str:
     parts.append(words["write.data.direct" if example is None else "write.data"])
     foreign = request.language not in ("en", "ja", None) and example is not None
     parts.append(words["write.only.latin" if foreign else "write.only"])
-    named = words["write.picture" if request.pictures == 1 else "write.pictures"]
     joint = "" if request.language == "ja" else " "
     asked = joint.join(parts).format(pictures=named)
     return IMAGE_MARK * request.pictures + _shown(example, named, request.language) + asked

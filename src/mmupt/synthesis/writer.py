@@ -15,7 +15,6 @@ from pathlib import Path
 
 from mmupt.asking.maker import PromptMaker
 from mmupt.config import Config, dump_config
-from mmupt.errors import ConfigError
 from mmupt.events import EventLog
 from mmupt.policy.model import Policy, load_policy, save_policy
 from mmupt.runs import RunFolder
@@ -40,16 +39,12 @@ def writing_rows(sources: Sequence[Source], count: int, seed: int) -> list[Label
 def trained_writer(
     folder: RunFolder, config: Config, sources: Sequence[Source], count: int, log: EventLog
 ) -> Policy:
-    """The writer of a run, fine-tuned once (section `sft`) and kept in the run's folder.
-
-    Raises:
-        ConfigError: there is no section `sft`.
-    """
-    if config.sft is None:
-        raise ConfigError("--sft-questions fine-tunes by the section sft, which is null; set it")
+    """The writer of a run, fine-tuned once (section `sft`) and kept in the run's folder."""
+    base = config.model.path
+    assert config.sft is not None and base is not None  # noqa: S101, PT018  checked by the command
     path = folder.checkpoint(STAGE)
     if not path.exists():
-        policy = _loaded(config, config.model.path)
+        policy = load(config, base)
         maker = PromptMaker(config.views, max_pixels=config.model.max_pixels, seed=config.seed)
         rows = writing_rows(sources, count, config.seed)
         run_sft(
@@ -58,11 +53,11 @@ def trained_writer(
         )  # fmt: skip
         save_policy(policy, path, _card(config, len(rows)))
     shutil.rmtree(folder.state(STAGE), ignore_errors=True)
-    return _loaded(config, path)
+    return load(config, path)
 
 
-def _loaded(config: Config, path: Path | None) -> Policy:
-    assert path is not None  # noqa: S101  checked where the command starts
+def load(config: Config, path: Path) -> Policy:
+    """The model of a folder, held as the configuration says."""
     model = config.model
     return load_policy(
         path, dtype=model.dtype, device=model.device, max_prompt_length=model.max_prompt_length
@@ -90,7 +85,7 @@ write questions about pictures. No answers were used. It is not meant to answer 
 
 
 def _asked(source: Source) -> Sample:
-    request = Request(len(source.sample.images), source.language)
+    request = Request(len(source.sample.images), source.language, brief=True)
     return replace(source.sample, problem=writing_prompt(request), paraphrases=())
 
 
