@@ -12,40 +12,37 @@ import typer
 
 from mmupt.cli import common
 from mmupt.cli.options import (
+    AnyModelOption,
+    ApiKeyEnvOption,
     ConfigOption,
     JsonOption,
     OutOption,
     SeedOption,
+    ServerModelOption,
+    ServerOption,
     SetOption,
     SkipBadOption,
 )
 
 if TYPE_CHECKING:
-    from mmupt.asking.answerer import Answerer
     from mmupt.config import Config
     from mmupt.evaluate.asking import Plan
     from mmupt.evaluate.judge import Judge
     from mmupt.evaluate.judging import Item
-    from mmupt.pipeline.stages import Stages
-    from mmupt.runs import RunFolder
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs, in the order of the help page."""
     app.command("eval")(evaluate)
+    app.command()(compare)
 
 
 def evaluate(
     out: OutOption,
-    model: Annotated[
-        Path | None, typer.Option("--model", help="Local Hugging Face image-text model folder.")
-    ] = None,
-    server: Annotated[
-        str | None, typer.Option("--server", help="Address of an OpenAI-compatible server instead.")
-    ] = None,
-    server_model: Annotated[
-        str | None, typer.Option("--server-model", help="The model's name there.")
-    ] = None,
+    model: AnyModelOption = None,
+    server: ServerOption = None,
+    server_model: ServerModelOption = None,
+    api_key_env: ApiKeyEnvOption = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
     ] = None,
@@ -85,6 +82,9 @@ def evaluate(
     judge_model: Annotated[
         str | None, typer.Option("--judge-model", help="The judge's name there.")
     ] = None,
+    judge_api_key_env: Annotated[
+        str | None, typer.Option("--judge-api-key-env", help="Variable with the judge's key.")
+    ] = None,
     config_file: ConfigOption = None,
     settings: SetOption = None,
     seed: SeedOption = None,
@@ -92,36 +92,40 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy, consistency and calibration on rows with answers or on a public benchmark."""
+    from mmupt.cli.served import with_server
     from mmupt.errors import ConfigError
     from mmupt.evaluate.asking import Plan
 
-    if (model is None) == (server is None):
-        raise ConfigError("give one of --model FOLDER and --server URL")
     if (data is None) == (benchmark is None):
         raise ConfigError("give one of --data FILE and --benchmark NAME")
     if (benchmark is None) != (data_dir is None):
         raise ConfigError("--benchmark and --data-dir belong together")
-    for given, option, needs in (
-        (split, "--split", benchmark), (server_model, "--server-model", server),
-        (judge_model, "--judge-model", judge),
-    ):  # fmt: skip
+    for given, option, needs, other in (
+        (split, "--split", benchmark, "--benchmark"),
+        (judge_model, "--judge-model", judge, "--judge"),
+        (judge_api_key_env, "--judge-api-key-env", judge, "--judge"),
+    ):
         if given is not None and needs is None:
-            raise ConfigError(f"{option} does nothing here; see mmupt eval --help")
-    config = _config(config_file, settings, seed, model, skip_bad, data or data_dir, limit)
+            raise ConfigError(f"{option} does nothing without {other}")
+    config = _config(config_file, settings, seed, skip_bad, data or data_dir, limit)
+    config = with_server(config, model, server, server_model, api_key_env)
     plan = Plan(config.eval.num_samples if samples is None else samples, views, orders, paraphrases)
     source = _source(config, data, benchmark, data_dir, split)
+    words = [
+        "eval", source.command, f"--samples {plan.samples} --views {views}",
+        f"--option-orders {orders} --paraphrases {paraphrases}",
+    ]  # fmt: skip
     with ExitStack() as stack:
-        answers = _answerer(config, model, server, server_model, out, stack)
-        opinion = _judge(config, judge, judge_model, out, stack) if judge else None
-        words = ["eval", source.command, f"--samples {plan.samples} --views {views}"]
-        words += [f"--option-orders {orders} --paraphrases {paraphrases}"]
-        words += [f"--server {answers.mark}"] if server else []
-        words += [f"--judge {judge} {judge_model or ''}"] if judge else []
-        if model is not None and data is not None:
-            common.check_new_run(config, out, [item.sample for item in source.items(out)[0]])
-        command = " ".join(word.strip() for word in words if word)
-        with common.opened(out, config, command) as folder:
-            metrics = _evaluated(folder, config, plan, source, answers, opinion, as_json)
+        opinion = None
+        if judge is not None:
+            section = config.server.model_copy(
+                update={"url": judge, "model": judge_model, "api_key_env": judge_api_key_env}
+            )
+            opinion = _judge(config.model_copy(update={"server": section}), out, stack)
+            words.append(f"--judge {opinion.answerer.name}")
+        command = " ".join(word for word in words if word)
+        asked = _local if model is not None else _served
+        metrics = asked(config, plan, source, opinion, out, command, as_json)
     if not metrics:
         return  # another process of the same launch tells
     if as_json:
@@ -136,6 +140,34 @@ def evaluate(
         console.print(part, highlight=False)
     for name in ("replies.jsonl", "metrics.json"):
         console.print(f"[dim]{out / name}[/dim]", soft_wrap=True)
+
+
+def compare(
+    before: Annotated[
+        Path, typer.Argument(help="What `mmupt eval --out` wrote, or a folder of such folders.")
+    ],
+    after: Annotated[Path, typer.Argument(help="The same of the other model.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Also write this JSON file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is one model better? Two evaluations of the same questions, tested question by question."""
+    from mmupt.evaluate.comparing import compare as compared
+    from mmupt.evaluate.comparing import document, read_pairs
+    from mmupt.runs import write_json
+
+    found = compared(read_pairs(before, after))
+    told = document(found, before, after)
+    if out is not None:
+        write_json(out, told)
+    if as_json:
+        common.print_json(told)
+        return
+    from rich.console import Console
+
+    from mmupt.evaluate.table import comparison_view
+
+    for part in comparison_view(found):
+        Console().print(part, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -155,38 +187,16 @@ class _Source:
     items: Callable[[Path], tuple[Sequence[Item], Sequence[str]]]
 
 
-@dataclass(frozen=True)
-class _Answers:
-    """Who answers.
-
-    Attributes:
-        name: in records.
-        mark: another one is refused in the same folder.
-        make: asks; gets the stages of the run, which hold the model.
-        finish: what is told of it in the end; may end the command.
-    """
-
-    name: str
-    mark: str
-    make: Callable[[Stages], Answerer]
-    finish: Callable[[], Mapping[str, Any]] = dict
-
-
 def _config(
     config_file: Path | None,
     settings: list[str] | None,
     seed: int | None,
-    model: Path | None,
     skip_bad: bool,
     data: Path | None,
     limit: int | None,
 ) -> Config:
     assert data is not None  # noqa: S101
-    config = common.command_config(
-        config_file, settings, seed, model or Path(), skip_bad, {"test": data}
-    )
-    if model is None:
-        config = config.model_copy(update={"model": config.model.model_copy(update={"path": None})})
+    config = common.command_config(config_file, settings, seed, Path(), skip_bad, {"test": data})
     if limit is not None:
         config = config.model_copy(update={"eval": config.eval.model_copy(update={"limit": limit})})
     return config
@@ -220,64 +230,91 @@ def _source(
     )
 
 
-def _answerer(
-    config: Config,
-    model: Path | None,
-    server: str | None,
-    server_model: str | None,
-    out: Path,
-    stack: ExitStack,
-) -> _Answers:
-    if model is not None:
-        from mmupt.evaluate.run import model_mark
-        from mmupt.policy.model import check_folder
-
-        check_folder(model)
-
-        def local(stages: Stages) -> Answerer:
-            from mmupt.policy.answers import LocalAnswerer
-
-            return LocalAnswerer(stages.policy("base"), config.eval.batch_size)
-
-        return _Answers(str(model), model_mark(model), local)
-    from mmupt.errors import ConfigError
-
-    raise ConfigError("--server is not there yet")
-
-
-def _judge(
-    config: Config, judge: str, judge_model: str | None, out: Path, stack: ExitStack
-) -> Callable[[], Judge]:
-    from mmupt.errors import ConfigError
-
-    raise ConfigError("--judge is not there yet")
-
-
-def _evaluated(
-    folder: RunFolder,
+def _local(
     config: Config,
     plan: Plan,
     source: _Source,
-    answers: _Answers,
-    judge: Callable[[], Judge] | None,
+    judge: Judge | None,
+    out: Path,
+    command: str,
     as_json: bool,
 ) -> dict[str, Any]:
-    """The figures; empty in processes that do not tell them."""
-    from mmupt.evaluate.run import Evaluation, run_evaluation
+    """A model in this process, or in all of a launch; empty where another process tells."""
+    from mmupt.evaluate.run import Evaluation, model_mark, run_evaluation
     from mmupt.pipeline.about import about
+    from mmupt.policy.answers import LocalAnswerer
+    from mmupt.policy.model import check_folder
 
-    with common.progress(folder, config, "en", as_json) as stages:
-        # pictures inside tables are written by one process, and found by the others
+    path = config.model.path
+    assert path is not None  # noqa: S101
+    check_folder(path)
+    if not source.command:
+        common.check_new_run(config, out, [item.sample for item in source.items(out)[0]])
+    with (
+        common.opened(out, config, command) as folder,
+        common.progress(folder, config, "en", as_json) as stages,
+    ):
         if stages.processes.main:
             items, left_out = source.items(folder.root)
         stages.processes.wait()
-        if not stages.processes.main:
+        if not stages.processes.main:  # the pictures of tables are there now
             items, left_out = source.items(folder.root)
         evaluation = Evaluation(
-            source.name, {**source.about, "model": answers.name}, items, left_out, plan,
-            answers.mark, lambda: answers.make(stages), judge,
+            source.name, {**source.about, "model": str(path)}, items, left_out, plan,
+            model_mark(path),
+            lambda: LocalAnswerer(stages.policy("base"), config.eval.batch_size),
+            judge,
         )  # fmt: skip
         return run_evaluation(
-            folder, evaluation, config, stages.log,
-            about=lambda: {**about(config), **answers.finish()}, processes=stages.processes,
+            folder, evaluation, config, stages.log, about=lambda: about(config),
+            processes=stages.processes,
         )  # fmt: skip
+
+
+def _served(
+    config: Config,
+    plan: Plan,
+    source: _Source,
+    judge: Judge | None,
+    out: Path,
+    command: str,
+    as_json: bool,
+) -> dict[str, Any]:
+    """A model behind a server. No torch."""
+    from mmupt.cli.served import opened_server, recorded, served_progress
+    from mmupt.errors import ConfigError
+    from mmupt.evaluate.run import Evaluation, run_evaluation
+    from mmupt.launch import launched
+    from mmupt.version import __version__
+
+    if launched():
+        raise ConfigError("one process is enough to ask a server; leave `mmupt launch` out")
+    with opened_server(config, out) as answerer:
+        config = recorded(config, answerer)
+        with (
+            common.opened(out, config, command) as folder,
+            served_progress(folder, config, "en", as_json) as log,
+        ):
+            items, left_out = source.items(folder.root)
+            evaluation = Evaluation(
+                source.name, {**source.about, "model": answerer.name}, items, left_out, plan,
+                answerer.model, lambda: answerer, judge,
+            )  # fmt: skip
+            metrics = run_evaluation(
+                folder, evaluation, config, log,
+                about=lambda: {
+                    "seed": config.seed,
+                    "server": answerer.figures(),
+                    "versions": {"mmupt": __version__},
+                },
+            )  # fmt: skip
+        answerer.check_failures()
+    return metrics
+
+
+def _judge(config: Config, out: Path, stack: ExitStack) -> Judge:
+    from mmupt.cli.served import opened_server
+    from mmupt.evaluate.judge import Judge
+
+    # its replies are remembered apart: the same address may answer and judge
+    return Judge(stack.enter_context(opened_server(config, out / "judge")))

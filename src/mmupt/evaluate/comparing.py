@@ -30,6 +30,8 @@ METRICS = (
 """Figures that are compared where both evaluations have them."""
 _GREEDY = {name: f"greedy_{name}" for name in ("abstained", "truncated", "length")}
 """What stands for a figure of the sampled replies where there are none."""
+_BLOCK = 4_000_000
+"""Signs that are held at a time."""
 _EXACT_FLIPS = 14
 """Up to so many clusters that differ, all 2^n signs are gone through."""
 
@@ -155,10 +157,12 @@ def flip_test(difference_N: Floats, cluster_N: np.ndarray) -> float:
         signs = 1.0 - 2.0 * ((numbers >> np.arange(sums_C.size)) & 1)
         return float((np.abs(signs @ sums_C) >= observed).mean())
     rng = np.random.default_rng(SEED)
+    block = max(1, _BLOCK // sums_C.size)
     beyond = 0
-    for _ in range(RESAMPLES):
-        signs = 1.0 - 2.0 * rng.integers(0, 2, sums_C.size)
-        beyond += abs(float(signs @ sums_C)) >= observed
+    for start in range(0, RESAMPLES, block):
+        size = (min(block, RESAMPLES - start), sums_C.size)
+        signs = 1.0 - 2.0 * rng.integers(0, 2, size, dtype=np.int8)
+        beyond += int((np.abs(signs @ sums_C) >= observed).sum())
     return (1 + beyond) / (1 + RESAMPLES)
 
 

@@ -138,8 +138,9 @@ class Clusters:
 
 def ratio(totals_B2: Floats) -> Floats:
     """First column over the second; NaN where that is 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = totals_B2[:, 0] / totals_B2[:, 1]
+    above, below = totals_B2[:, 0], totals_B2[:, 1]
+    found: Floats = np.full(len(above), np.nan)
+    np.divide(above, below, out=found, where=below != 0)
     return found
 
 
