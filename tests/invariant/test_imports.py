@@ -336,6 +336,7 @@ def test_importing_the_package_is_light() -> None:
         "watch",
         "show",
         "bias",
+        "compare",
         "data",
         "data check",
         "data convert",
