@@ -27,7 +27,8 @@ from mmupt.types import Sample
 
 Images = Literal["copy", "link", "embed"]
 Labels = Literal["keep", "drop"]
-Tell = Callable[[int], None]
+Tell = Callable[[int, int | None], None]
+"""Called with rows done, and rows in all where that is known."""
 
 KINDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     # --to: schema of the rows, endings of --out (the first is meant where --out has none)
@@ -91,7 +92,7 @@ def convert(
     data_root: Path | None = None,
     schema: str | None = None,
     skip_bad: bool = False,
-    tell: Tell = lambda done: None,
+    tell: Tell = lambda done, total: None,
 ) -> Converted:
     """Write a data set in another schema or kind of file.
 
@@ -103,7 +104,7 @@ def convert(
         data_root: as in `read_samples`.
         schema: of the source; None: told from its rows.
         skip_bad: leave unusable rows out instead of stopping.
-        tell: called with the number of rows done.
+        tell: hears how far it is.
 
     Raises:
         InputError: a row that cannot be used or written, or a place that cannot be written.
@@ -115,6 +116,7 @@ def convert(
     done = Converted()
 
     def outgoing(rows: Rows, value: Callable[[Path], object]) -> Iterator[dict[str, Any]]:
+        total = rows.total()
         with Seen() as ids:
             for sample, answer, response in _usable(rows, wish.labels, skip_bad, ids, done):
                 pictures = [value(path) for path in sample.images]
@@ -122,12 +124,11 @@ def convert(
                     yield written(Outgoing(sample, pictures, answer, response), target)
                 except InputError as error:
                     raise InputError(f"{sample.origin}: {error}") from error
-                for path in sample.images:
-                    rows.store.forget(path)
+                rows.store.forget_all()
                 done.rows += 1
                 done.labelled += answer is not None
                 done.images += len(pictures)
-                tell(done.rows)
+                tell(done.rows, total)
 
     def columns() -> Mapping[str, object]:
         """A value of every column; looks at no picture."""

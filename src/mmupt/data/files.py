@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from mmupt.data.entries import MAX_ROW_BYTES, read_entries
 from mmupt.data.images import printable
-from mmupt.data.parquet import parquet_records
+from mmupt.data.parquet import parquet_count, parquet_records
 from mmupt.data.places import suffix_of
 from mmupt.data.records import Record, Row
 from mmupt.data.rows import decode
@@ -38,6 +38,23 @@ def file_records(path: Path, *, metadata: bool = False) -> Iterator[Record]:
     if not metadata:
         return records
     return (Record(r.origin, r.default_id, partial(_renamed, r)) for r in records)
+
+
+def count_records(path: Path) -> int | None:
+    """About how many rows a file has, for progress; None where all of it had to be read.
+
+    Blank lines count, as do rows that turn out to be broken.
+    """
+    ending = suffix_of(path)
+    try:
+        if ending == ".parquet":
+            return parquet_count(path)
+        if ending in (".jsonl", ".ndjson", ".csv"):
+            with path.open("rb") as file:
+                return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
+    except (OSError, InputError):
+        return None  # whoever reads it says why
+    return None
 
 
 def _json_records(path: Path) -> Iterator[Record]:

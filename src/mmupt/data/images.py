@@ -73,9 +73,9 @@ def load_image(path: Path, *, max_pixels: int = MAX_PIXELS, origin: str = "") ->
     Raises:
         InputError: missing, not a regular file, of another format, too large, or damaged.
     """
-    with _opened(path, max_pixels, origin) as image:
+    with opened_image(path, max_pixels, origin) as image:
         image.load()
-        return _upright(_rgb(image), image)
+        return upright(rgb(image), image)
 
 
 def check_image(
@@ -98,11 +98,11 @@ def check_image(
     Raises:
         InputError: as `load_image`; without `full` a damaged body goes unnoticed.
     """
-    with _opened(path, max_pixels, origin) as image:
+    with opened_image(path, max_pixels, origin) as image:
         width, height = image.size
         if full:
             image.load()
-            _upright(_rgb(image), image)
+            upright(rgb(image), image)
         return width, height
 
 
@@ -204,8 +204,12 @@ def refuse_invisible(text: str, name: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int, origin: str) -> Iterator[ImageFile.ImageFile]:
-    """Open, bound and close a picture on disk."""
+def opened_image(path: Path, max_pixels: int, origin: str) -> Iterator[ImageFile.ImageFile]:
+    """A picture on disk, opened and not decoded yet, for the length of a ``with``.
+
+    Raises:
+        InputError: as `load_image`, also where the body of the ``with`` decodes it.
+    """
     name = f"{origin}: image {printable(path)}" if origin else f"image {printable(path)}"
     _check_file(path, max_pixels, name)
     try:
@@ -302,7 +306,7 @@ def _kind(start: bytes) -> str:
     return "damaged or of another format"
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
     """Any mode to RGB; transparent pixels over white."""
     if image.mode.startswith("I;16"):
         import numpy as np
@@ -317,7 +321,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
+def upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
     """Apply the EXIF orientation of `source` and leave all metadata behind."""
     try:
         orientation = source.getexif().get(_ORIENTATION_TAG)

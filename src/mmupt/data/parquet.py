@@ -67,6 +67,22 @@ def parquet_records(path: Path) -> Iterator[Record]:
         ) from error
 
 
+def parquet_count(path: Path) -> int:
+    """Rows of a file, as its footer says.
+
+    Raises:
+        InputError: no parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, thrift_string_size_limit=2**26) as file:
+            return int(file.metadata.num_rows)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{printable(path)} cannot be read as parquet") from error
+
+
 def _refuse_repeated(names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:

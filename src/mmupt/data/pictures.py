@@ -97,14 +97,13 @@ class PictureStore:
         text = hashlib.sha256(data).hexdigest()
         return self.folder.resolve() / text[:2] / f"{text}{_SUFFIX.get(kind, '.img')}"
 
-    def forget(self, path: Path) -> None:
-        """Remove a picture that was written here; others are left alone."""
-        if path.is_relative_to(self.folder.resolve()):
+    def forget_all(self) -> None:
+        """Remove the pictures that this object wrote: for who passes over rows once."""
+        for path in self._known.values():
             with suppress(OSError):
-                size = path.stat().st_size
                 path.unlink()
-                self._used = None if self._used is None else self._used - size
-            self._known.pop(bytes.fromhex(path.stem), None)
+        self._known.clear()
+        self._used = 0
 
     def _refuse_links(self, path: Path) -> None:
         """Data that comes with a folder of this name could lead what is written elsewhere."""

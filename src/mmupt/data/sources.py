@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mmupt.data import schemas
-from mmupt.data.files import file_records
+from mmupt.data.files import count_records, file_records
 from mmupt.data.images import ImageFolder, printable
 from mmupt.data.pictures import FOLDER_NAME, Pictures, PictureStore, RowPictures
 from mmupt.data.places import find
@@ -125,7 +125,14 @@ class Rows:
 
     @property
     def files(self) -> Sequence[Path]:
+        """The files that the rows are in."""
         return self._place.files
+
+    def total(self) -> int | None:
+        """How many rows there are, told without decoding them; None where that is not cheap."""
+        counts = [count_records(file) for file in self._place.files]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def __iter__(self) -> Iterator[Record]:
         """Records in order.

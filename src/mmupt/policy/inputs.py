@@ -42,6 +42,11 @@ class PromptBatch:
 
 def chat_text(policy: Policy, problem: str) -> str:
     """The problem as the user's turn in the model's own chat format, up to the reply."""
+    return turn_text(policy.processor, problem)
+
+
+def turn_text(processor: Any, problem: str) -> str:
+    """As `chat_text`, for a processor without its model."""
     content: list[dict[str, str]] = []
     for index, piece in enumerate(problem.split(IMAGE_MARK)):
         if index:
@@ -49,9 +54,7 @@ def chat_text(policy: Policy, problem: str) -> str:
         if piece.strip():
             content.append({"type": "text", "text": piece.strip()})
     messages = [{"role": "user", "content": content}]
-    text: str = policy.processor.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False
-    )
+    text: str = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return text
 
 

@@ -182,14 +182,10 @@ def load_policy(
         ModelError: the folder is missing, is not an image-text model, or cannot be loaded.
     """
     model_type = check_folder(path)
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-    from transformers.utils import logging as hf_logging
+    from transformers import AutoModelForImageTextToText
 
-    hf_logging.disable_progress_bar()
-    try:
-        processor = AutoProcessor.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
+    processor = load_processor(path)
+    with _loading(path, model_type):
         model, found = AutoModelForImageTextToText.from_pretrained(
             path,
             dtype=DTYPES[dtype],
@@ -199,11 +195,28 @@ def load_policy(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{path}: model type {model_type!r} cannot be loaded as an image-text model: {first}"
-        ) from error
+    _check_weights(path, found)
+    _without_dropout(model)
+    _patches_by_matmul(model)
+    model.to(pick_device(device))
+    return Policy(model, processor, path, max_prompt_length)
+
+
+def load_processor(path: Path) -> Any:
+    """The processor of a model folder alone: what turns text and pictures into tokens.
+
+    Raises:
+        ModelError: the folder is missing, is not an image-text model, or cannot be loaded.
+    """
+    model_type = check_folder(path)
+    from transformers import AutoProcessor
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
+    with _loading(path, model_type):
+        processor = AutoProcessor.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     if (
         getattr(processor, "image_processor", None) is None
         or getattr(processor, "tokenizer", None) is None
@@ -211,14 +224,22 @@ def load_policy(
         raise ModelError(f"{path}: its processor handles no images; expected an image-text model")
     if not processor.chat_template:
         raise ModelError(f"{path}: no chat template in it; add chat_template.jinja to the folder")
-    _check_weights(path, found)
     processor.tokenizer.padding_side = "left"  # the last prompt token is always at -1
     if processor.tokenizer.pad_token is None:  # padding is masked: any token will do
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    _without_dropout(model)
-    _patches_by_matmul(model)
-    model.to(pick_device(device))
-    return Policy(model, processor, path, max_prompt_length)
+    return processor
+
+
+@contextmanager
+def _loading(path: Path, model_type: str) -> Iterator[None]:
+    """What transformers raises over a folder becomes one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{path}: model type {model_type!r} cannot be loaded as an image-text model: {first}"
+        ) from error
 
 
 def _check_weights(path: Path, found: dict[str, Any]) -> None:
