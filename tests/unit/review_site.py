@@ -60,7 +60,10 @@ def make_project(
     root: Path, items: int = 30, *, settings: Sequence[str] = (), images: Sequence[str] = (),
     **values: Any,
 ) -> Project:  # fmt: skip
-    """A project with one audit; `values` stand in every item in place of the usual ones."""
+    """A project with one audit; `values` stand in every item in place of the usual ones.
+
+    A value may be a function of the sample's number.
+    """
     root.mkdir(parents=True, exist_ok=True)
     data = root.parent / "data"
     data.mkdir(exist_ok=True)
@@ -91,7 +94,8 @@ def fill(
             "share": 0.75, "stratum": one.stratum, "probability": one.probability,
             "slices": {"line": "AB"[number % 2]},
             "rules": ("low-margin",) if number % 3 == 0 else (),
-            "payload": payload([paths[number % len(paths)]]), **values,
+            "payload": payload([paths[number % len(paths)]]),
+            **{key: value(number) if callable(value) else value for key, value in values.items()},
         }  # fmt: skip
         rows.append(NewItem(**row))
     text = json.dumps(plan.as_json(), ensure_ascii=False)

@@ -33,7 +33,7 @@ def browser(site: Site) -> Browser:
 
 
 PAGES = (
-    "/", "/item?audit=round-1&item=0", "/progress", "/standing",
+    "/", "/item?audit=round-1&item=0", "/progress", "/standing", "/disagreements", "/hold",
     "/image?audit=round-1&item=0&picture=0", "/nothing", "/docs", "/openapi.json", "/verdict", "/lang",
 )  # fmt: skip
 
@@ -102,6 +102,7 @@ def test_forms_need_their_token(site: Site, browser: Browser) -> None:
     for token in ({}, {"csrf": ""}, {"csrf": "x"}, {"csrf": other.form}):
         assert browser.post("/verdict", data={**fields, **token}).status_code == 403
         assert browser.post("/lang", data={"lang": "ja", **token}).status_code == 403
+        assert browser.post("/hold", data={**fields, **token}).status_code == 403
     own = {**fields, "csrf": browser.form}
     for origin in ("http://evil.example", "null", "http://127.0.0.1:9"):
         assert browser.post("/verdict", data=own, headers={"origin": origin}).status_code == 403
@@ -167,8 +168,10 @@ def test_what_models_write_is_text(tmp_path: Path) -> None:
     site = Site(project, ("aiko", HOSTILE), blind=False)
     browser, other = site.browser(), site.browser(HOSTILE)
     assert other.judge(0, "correct", answer=HOSTILE + "2", comment=HOSTILE).status_code == 303
-    assert browser.judge(0, "reject", comment=HOSTILE).status_code == 303
-    for path_ in ("/item?audit=round-1&item=0", "/item?audit=round-1&item=1", "/progress"):
+    assert browser.judge(0, "accept", comment=HOSTILE).status_code == 303
+    for path_ in (
+        "/item?audit=round-1&item=0", "/item?audit=round-1&item=1", "/progress", "/disagreements"
+    ):  # fmt: skip
         page = Page(browser.get(path_).text)
         assert HOSTILE in page.said
         for tag, attributes in page.tags:

@@ -39,13 +39,6 @@ def serve(
     blind: Annotated[
         bool, typer.Option("--blind/--no-blind", help="Votes are shown only after the verdict.")
     ] = True,
-    second: Annotated[
-        float,
-        typer.Option(
-            "--second-review", min=0.0, max=1.0,
-            help="Share of the samples that one reviewer more judges.",
-        ),
-    ] = 0.0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")
     ] = True,
@@ -65,10 +58,14 @@ def serve(
     names = check_reviewers(host, reviewer or ()) or (getpass.getuser(),)
     project = find_project(folder)
     config = project.config()
-    desk = Desk(
-        project.audits(config), config, Pictures(data_roots(project, config)),
-        blind=blind, second=second,
-    )  # fmt: skip
+    pictures = Pictures(data_roots(project, config))
+    desk = Desk(project.audits(config), config, pictures, blind=blind)
+    needed = config.audit.reviewers + (config.audit.second_review > 0.0)
+    if len(names) < needed:
+        typer.echo(
+            f"samples need up to {needed} reviewers (audit.reviewers, audit.second_review), and "
+            f"here is {len(names)}: those wait for others before they count; --reviewer names more"
+        )
 
     def tell(who: str, link: str, first: bool) -> None:
         if first:

@@ -150,7 +150,7 @@ def _labelled(
         margin=(sum(c == own for c in voted) - others) / len(voted) if voted else 0.0,
         agreement=sum(c == own for c in said) / len(said) if said else float("nan"),
         meta=dict(meta),
-        answers=json.dumps(_distinct(votes, voted, said, row), ensure_ascii=False),
+        answers=json.dumps(_distinct(votes, voted, said, row, own), ensure_ascii=False),
         view_agreement=agreement_across(voted, views)
         if (views := _views(row, consensus))
         else math.nan,
@@ -176,8 +176,12 @@ def _distinct(
     voted: Sequence[int | None],
     said: Sequence[int | None],
     row: Mapping[str, Any],
+    own: int | None,
 ) -> list[dict[str, Any]]:
-    """Distinct answers of the votes, the most frequent first, each with a completion of its own."""
+    """Distinct answers of the votes, the most frequent first, each with a completion of its own.
+
+    The one that is the label says so where it is spelled differently.
+    """
     shown: dict[int, str] = {}
     for one, text in zip(said, row["completions"], strict=True):
         if one is not None:
@@ -189,5 +193,6 @@ def _distinct(
     counts = Counter(c for c in voted if c is not None)
     return [
         {"answer": first[c], "count": n, "completion": shown.get(c, "")}
+        | ({"wins": True} if c == own and first[c] != row["pseudo_label"] else {})
         for c, n in counts.most_common()
     ]

@@ -19,10 +19,11 @@ from fastapi.responses import (
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmupt.audit.records import KINDS, Item, Verdict
+from mmupt.audit.store import TakenError
 from mmupt.errors import DatabaseError, InputError, MmuptError, RefusedError
 from mmupt.report.text import clean, duration, percent
 from mmupt.review.access import Access, Session
-from mmupt.review.desk import LEASE, Desk, Filter, address
+from mmupt.review.desk import DISPUTED, RENEWALS, Desk, Filter, address
 from mmupt.review.guard import App, Guard, Scope
 from mmupt.words import LANGUAGES, texts
 
@@ -52,8 +53,9 @@ def create_app(
     for path, methods, page in (
         ("/", ["GET"], pages.home), ("/item", ["GET"], pages.item),
         ("/image", ["GET"], pages.image), ("/progress", ["GET"], pages.progress),
-        ("/standing", ["GET"], pages.standing),
-        ("/verdict", ["POST"], pages.verdict), ("/lang", ["POST"], pages.language),
+        ("/standing", ["GET"], pages.standing), ("/disagreements", ["GET"], pages.disagreements),
+        ("/verdict", ["POST"], pages.verdict), ("/hold", ["POST"], pages.hold),
+        ("/lang", ["POST"], pages.language),
         ("/static/{name}", ["GET"], pages.static),
     ):  # fmt: skip
         app.add_api_route(path, page, methods=methods, response_model=None)
@@ -88,9 +90,11 @@ class Pages:
             return reply
         session, audit, wanted = self._asked(request)
         item = self.desk.claim(audit, session.reviewer, wanted) if audit else None
+        if item is None and wanted.queue:
+            return self.disagreements(request)
         if item is None:
             return self._overview(request, done=True)
-        return self._sample(request, item, wanted, fresh=False)
+        return self._sample(request, item, wanted, held=True, fresh=False)
 
     def item(self, request: Request) -> Response:
         """One sample, such as one that was judged already."""
@@ -113,6 +117,21 @@ class Pages:
     def progress(self, request: Request) -> Response:
         """Where the audit stands, and what the reviewer has done."""
         return self._overview(request, done=False)
+
+    def disagreements(self, request: Request) -> Response:
+        """The samples on which reviewers differ, as a queue to work through."""
+        session, audit, wanted = self._asked(request)
+        if not audit:
+            return self._page(request.scope, "message.html", status=0, line="")
+        wanted = Filter()
+        found = self.desk.disputes(audit, session.reviewer)
+        return self._page(
+            request.scope, "disputed.html", audit=audit, wanted=wanted,
+            **self._stands(audit, wait=True),
+            waiting=[one for one in found if one.mine is None],
+            spoken=[one for one in found if one.mine is not None],
+            comes_back=address("/disagreements", audit=audit),
+        )  # fmt: skip
 
     def standing(self, request: Request) -> Response:
         """The line on where the audit stands, alone: pages fetch it anew."""
@@ -138,9 +157,7 @@ class Pages:
             comment="" if kind == "undo" else form.get("comment", "").strip(),
             seconds=_seconds(form.get("seconds", "")),
         )
-        added = self.desk.store.add(given)
-        if kind == "undo":
-            self.desk.store.hold(audit, item.unit, session.reviewer, lease=LEASE)
+        added = self.desk.add(given, claimed=form.get("claimed") == "1")
         here = address("/item", audit=audit, item=str(item.position), **wanted.query)
         stays = kind == "undo" or (
             self.desk.blind and kind != "skip" and form.get("then") != "next"
@@ -149,6 +166,16 @@ class Pages:
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"added": added, "next": following})
         return RedirectResponse(following, 303)
+
+    def hold(self, request: Request) -> Response:
+        """Keep a sample while its page is open; refused where others have it by now."""
+        form: dict[str, str] = request.scope["mmupt"]["form"]
+        session: Session = request.scope["mmupt"]["session"]
+        audit = form.get("audit", "")
+        unit = self.desk.item(audit, _whole(form.get("item", ""))).unit
+        if not self.desk.keep(audit, unit, session.reviewer):
+            raise TakenError(f"{unit} is another reviewer's by now")
+        return JSONResponse({"held": True})
 
     def language(self, request: Request) -> Response:
         """Change the language of the pages."""
@@ -176,8 +203,11 @@ class Pages:
         """An error of ours in one line."""
         status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
         line = clean(str(error), 500)
+        if isinstance(error, TakenError):
+            line = texts("mmupt.review", self._lang(request.scope))["taken"]
         if "application/json" in request.headers.get("accept", ""):
-            return JSONResponse({"error": line}, status)
+            told = {"taken": True} if isinstance(error, TakenError) else {}
+            return JSONResponse({"error": line, **told}, status)
         reply = self._page(request.scope, "message.html", status=status, line=line)
         reply.status_code = status
         return reply
@@ -203,13 +233,16 @@ class Pages:
         return request.scope["mmupt"]["session"], audit, _filter(dict(request.query_params))
 
     def _sample(
-        self, request: Request, item: Item, wanted: Filter, *, fresh: bool = True
-    ) -> Response:
+        self, request: Request, item: Item, wanted: Filter, *, held: bool = False,
+        fresh: bool = True,
+    ) -> Response:  # fmt: skip
         session: Session = request.scope["mmupt"]["session"]
-        view = self.desk.view(item, session.reviewer, wanted, fresh=fresh)
+        view = self.desk.view(item, session.reviewer, wanted, held=held, fresh=fresh)
         return self._page(
             request.scope, "item.html", view=view, audit=item.audit, wanted=wanted,
             key=str(uuid.uuid4()), undo_key=str(uuid.uuid4()),
+            renew=round(self.desk.lease / RENEWALS, 3),
+            skip_to=address("/", audit=item.audit, **wanted.query),
             **self._stands(item.audit, fresh=False),
             comes_back=address("/item", audit=item.audit, item=str(item.position), **wanted.query),
         )  # fmt: skip
@@ -218,40 +251,49 @@ class Pages:
         session, audit, wanted = self._asked(request)
         if not audit:
             return self._page(request.scope, "message.html", status=0, line="")
-        stands = self._stands(audit)
+        stands = self._stands(audit, wait=True)
         return self._page(
             request.scope, "progress.html", done=done, audit=audit, wanted=wanted,
             names=self.desk.names(), **stands, choices=self.desk.choices(audit),
             skipped=self.desk.skipped(audit, session.reviewer),
-            disputed=[self.desk.place(audit, unit) for unit in stands["figures"].disputed[:200]],
             latest=self.desk.latest(audit, session.reviewer, LATEST),
             comes_back=address("/progress", audit=audit, **wanted.query),
         )  # fmt: skip
 
-    def _stands(self, audit: str, *, fresh: bool = True) -> dict[str, Any]:
+    def _stands(self, audit: str, *, fresh: bool = True, wait: bool = False) -> dict[str, Any]:
         seen = self.desk.store.seen(audit, fresh=fresh)
         with seen.lock:
             turn, judged = seen.turn, seen.judged
-        return {"figures": self.desk.board.figures(audit, turn), "turn": turn, "done_units": judged}
+        return {
+            "figures": self.desk.board.figures(audit, turn, wait=wait), "turn": turn,
+            "done_units": judged,
+            "disputes": len(self.desk.disputed(audit, fresh=False)),
+        }  # fmt: skip
+
+    def _lang(self, scope: Scope) -> str:
+        """The language of whoever asks."""
+        chosen = scope["mmupt"].get("cookies", {}).get(LANG_COOKIE, "")
+        return chosen if chosen in LANGUAGES else self.lang
 
     def _page(self, scope: Scope, name: str, **values: Any) -> HTMLResponse:
         told = scope["mmupt"]
-        chosen = told.get("cookies", {}).get(LANG_COOKIE, "")
-        lang = chosen if chosen in LANGUAGES else self.lang
+        lang = self._lang(scope)
         words = texts("mmupt.review", lang)
         known = {
             "t": words, "lang": lang, "nonce": told["nonce"], "session": told["session"],
             "mark": self._mark, "percent": percent, "clean": clean, "address": address,
             "duration": lambda seconds: duration(seconds, lang), "isnan": math.isnan,
-            "blind": self.desk.blind, "reviewers": self.desk.config.audit.reviewers,
+            "blind": self.desk.blind, "reviewers": self.desk.reviewers,
             "second": self.desk.second, "comes_back": "/", "audit": "", "wanted": Filter(),
+            "disputes": 0, "queue": DISPUTED,
             "rule_title": lambda rule: words.get(f"rule_{rule.replace('-', '_')}", rule),
         }  # fmt: skip
         return HTMLResponse(self._environment.get_template(name).render({**known, **values}))
 
 
 def _filter(values: dict[str, str]) -> Filter:
-    return Filter(values.get("stratum", ""), values.get("rule", ""), values.get("group", ""))
+    queue = DISPUTED if values.get("queue") == DISPUTED else ""
+    return Filter(values.get("stratum", ""), values.get("rule", ""), values.get("group", ""), queue)
 
 
 def _number(request: Request, name: str) -> int:

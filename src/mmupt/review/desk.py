@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 from mmupt.audit.records import Item, Outline, Verdict
 from mmupt.audit.store import AuditStore
+from mmupt.audit.verdicts import State, chosen, judges, state_of
 from mmupt.config import Config
 from mmupt.errors import InputError
 from mmupt.report.text import clean, clean_lines
@@ -19,7 +20,13 @@ from mmupt.review.figures import Board
 from mmupt.review.pictures import Pictures
 
 LEASE = 600.0
-"""Seconds for which a sample is a reviewer's own."""
+"""Seconds for which a sample is a reviewer's own; an open page renews it."""
+
+RENEWALS = 5
+"""In the time of a lease."""
+
+DISPUTED = "disputed"
+"""The queue of samples on which reviewers differ."""
 
 MAX_ANSWERS = 12
 """Distinct answers that are shown."""
@@ -36,11 +43,13 @@ class Filter:
         stratum: name of a stratum.
         rule: name of a rule that was hit.
         group: column and group of a slice, as ``column=group``.
+        queue: `DISPUTED`: those on which reviewers differ.
     """
 
     stratum: str = ""
     rule: str = ""
     group: str = ""
+    queue: str = ""
 
     def fits(self, one: Outline) -> bool:
         column, _, value = self.group.partition("=")
@@ -53,6 +62,12 @@ class Filter:
     @property
     def query(self) -> dict[str, str]:
         """As parameters of an address."""
+        given = {**self.chosen, "queue": self.queue}
+        return {key: value for key, value in given.items() if value}
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What was chosen among the samples' marks."""
         given = {"stratum": self.stratum, "rule": self.rule, "group": self.group}
         return {key: value for key, value in given.items() if value}
 
@@ -77,6 +92,23 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Dispute:
+    """A sample on which reviewers differ, as one reviewer may see it.
+
+    Attributes:
+        position, unit, label: of the item.
+        mine: the reviewer's standing verdict; None: they have not judged, and may settle it.
+        others: those of the others; empty while they are hidden.
+    """
+
+    position: int
+    unit: str
+    label: str
+    mine: Verdict | None
+    others: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A sample as one reviewer may see it.
 
@@ -87,11 +119,14 @@ class View:
         pictures: in their order.
         votes: distinct answers, the most frequent first; empty while they are hidden.
         total: votes in all.
-        agreement: share of the model's answers to views of the picture that are the label; NaN
-            where the audit does not know it.
+        agreement: of pairs of votes from different views of the pictures, the share that are the
+            same answer; NaN where the audit does not know it.
         hidden: whether the votes wait for the reviewer's own verdict.
         mine: the reviewer's standing verdict.
         others: those of the others; none while the reviewer has not judged.
+        state: what the verdicts amount to; ``open`` while the reviewer may not know.
+        disputed: whether reviewers differ, so that one more is asked; everybody may know that.
+        held: whether the sample is the reviewer's to judge; if not, a verdict is one more.
         previous, following: addresses of the samples judged before and after it; following is
             the next one of the queue after the last.
         undo: position and unit of the sample that undo takes back; None: nothing to take back.
@@ -113,6 +148,9 @@ class View:
     hidden: bool
     mine: Verdict | None
     others: tuple[Verdict, ...]
+    state: State
+    disputed: bool
+    held: bool
     previous: str
     following: str
     undo: tuple[int, str] | None
@@ -126,18 +164,20 @@ class Desk:
         config: of the project.
         pictures: of the project.
         blind: votes are shown only after the reviewer's own verdict.
-        second: share of the samples that one reviewer more judges.
+        lease: seconds for which a sample is a reviewer's own.
     """
 
     def __init__(
         self, store: AuditStore, config: Config, pictures: Pictures, *, blind: bool = True,
-        second: float = 0.0,
+        lease: float = LEASE,
     ) -> None:  # fmt: skip
         self.store, self.config, self.pictures = store, config, pictures
-        self.blind, self.second = blind, second
+        self.blind, self.lease = blind, lease
+        self.reviewers, self.second = config.audit.reviewers, config.audit.second_review
         self.board = Board(store, config)
         self._names: tuple[str, ...] = ()
         self._outlines: dict[str, dict[str, Outline]] = {}
+        self._disputed: dict[str, tuple[int, tuple[str, ...]]] = {}
         self.units = lru_cache(maxsize=16)(self._units)
 
     def names(self) -> tuple[str, ...]:
@@ -151,11 +191,72 @@ class Desk:
 
     def claim(self, audit: str, reviewer: str, wanted: Filter) -> Item | None:
         """The next sample for a reviewer; None: nothing is left for them."""
-        among = self.units(audit, wanted) if wanted.query else None
+        among = self.units(audit, replace(wanted, queue="")) if wanted.chosen else None
+        if wanted.queue:
+            disputed = frozenset(self.disputed(audit))
+            among = disputed if among is None else among & disputed
+            if not among:
+                return None
         return self.store.claim(
-            audit, reviewer, reviewers=self.config.audit.reviewers, lease=LEASE,
-            second=self.second, among=among,
+            audit, reviewer, reviewers=self.reviewers, lease=self.lease, second=self.second,
+            among=among,
         )  # fmt: skip
+
+    def keep(self, audit: str, unit: str, reviewer: str) -> bool:
+        """Renew a claim, or claim a sample that was asked for; False: others have it."""
+        return self.store.renew(
+            audit, unit, reviewer, reviewers=self.reviewers, lease=self.lease, second=self.second
+        )
+
+    def add(self, verdict: Verdict, *, claimed: bool) -> bool:
+        """Store a verdict; one on a sample that was claimed only while it is the reviewer's.
+
+        Raises:
+            TakenError: it is another's by now.
+        """
+        if claimed and verdict.kind != "undo":
+            return self.store.add_held(verdict, reviewers=self.reviewers, second=self.second)
+        added = self.store.add(verdict)
+        if verdict.kind == "undo":
+            self.store.hold(verdict.audit, verdict.unit, verdict.reviewer, lease=self.lease)
+        return added
+
+    def needs(self, audit: str, unit: str) -> int:
+        """How many reviewers a sample needs before they differ."""
+        return self.reviewers + chosen(audit, unit, self.second)
+
+    def disputed(self, audit: str, *, fresh: bool = True) -> tuple[str, ...]:
+        """Units on which reviewers differ, in the order of the queue; `fresh` as in `view`."""
+        seen = self.store.seen(audit, fresh=fresh)
+        with seen.lock:
+            turn, known = self._disputed.get(audit, (-1, ()))
+            if turn == seen.turn:
+                return known
+            turn = seen.turn
+            found = [
+                unit
+                for unit in seen.differing
+                if state_of(seen.of(unit), self.needs(audit, unit)) == "disputed"
+            ]
+        known = tuple(sorted(found, key=lambda unit: self.place(audit, unit)))
+        self._disputed[audit] = turn, known
+        return known
+
+    def disputes(self, audit: str, reviewer: str) -> list[Dispute]:
+        """The samples on which reviewers differ, as one of them may see them."""
+        found = []
+        units = self.disputed(audit)
+        seen = self.store.seen(audit, fresh=False)
+        for unit in units:
+            with seen.lock:
+                by = dict(seen.of(unit))
+            mine = by.pop(reviewer, None)
+            shown = not self.blind or (mine is not None and judges(mine))
+            one = self._outline(audit, unit)
+            others = tuple(by[who] for who in sorted(by)) if shown else ()
+            label = clean(one.pseudo_label, ANSWER)
+            found.append(Dispute(one.position, unit, label, mine, others))
+        return found
 
     def item(self, audit: str, position: int) -> Item:
         """A sample by its place.
@@ -187,8 +288,18 @@ class Desk:
         """Where a unit is in the order."""
         return self._outline(audit, unit).position
 
-    def view(self, item: Item, reviewer: str, wanted: Filter, *, fresh: bool = True) -> View:
-        """A sample as a reviewer may see it; `fresh` as in `AuditStore.seen`."""
+    def view(
+        self, item: Item, reviewer: str, wanted: Filter, *, held: bool = False, fresh: bool = True
+    ) -> View:
+        """A sample as a reviewer may see it.
+
+        Args:
+            item: the sample.
+            reviewer: who looks.
+            wanted: what they go through.
+            held: whether it has just been claimed for them; if not, and it is free, it is now.
+            fresh: as in `AuditStore.seen`.
+        """
         shown = _shown(item)
         seen = self.store.seen(item.audit, fresh=fresh)
         with seen.lock:
@@ -197,7 +308,21 @@ class Desk:
             before, after = _around(judged, item.unit)
             last = next(reversed(judged), None)
         mine = by.pop(reviewer, None)
-        hidden = self.blind and (mine is None or mine.kind == "skip")
+        told = mine is not None and judges(mine)
+        hidden = self.blind and not told
+        state = state_of(
+            by if mine is None else {**by, reviewer: mine}, self.needs(item.audit, item.unit)
+        )
+        if not told and not held:
+            held = self.keep(item.audit, item.unit, reviewer)
+        previous = self._at(item.audit, before, wanted) if before else ""
+        following = (
+            self._at(item.audit, after, wanted)
+            if after
+            else address("/", audit=item.audit, **wanted.query)
+        )
+        if wanted.queue:
+            previous, following = self._around_dispute(item, reviewer, wanted)
         votes, total = _votes(shown, item.pseudo_label)
         undo = item.unit if mine is not None else last
         return View(
@@ -224,11 +349,12 @@ class Desk:
             agreement=_agreement(shown),
             hidden=hidden,
             mine=mine,
-            others=() if mine is None else tuple(by[who] for who in sorted(by)),
-            previous=self._at(item.audit, before, wanted) if before else "",
-            following=self._at(item.audit, after, wanted)
-            if after
-            else address("/", audit=item.audit, **wanted.query),
+            others=() if hidden else tuple(by[who] for who in sorted(by)),
+            state="open" if hidden else state,
+            disputed=state == "disputed",
+            held=held,
+            previous=previous,
+            following=following,
             undo=None if undo is None else (self.place(item.audit, undo), undo),
         )
 
@@ -259,6 +385,24 @@ class Desk:
             "rule": sorted({rule for one in outline for rule in one.rules}),
             "group": sorted({f"{k}={v}" for one in outline for k, v in one.slices.items() if v}),
         }
+
+    def _around_dispute(self, item: Item, reviewer: str, wanted: Filter) -> tuple[str, str]:
+        """The samples before and after one in the queue of disagreements.
+
+        Those that the reviewer has judged are to be talked over, and can be opened; one that they
+        have not judged is claimed, as long as nobody else has it.
+        """
+        units = self.disputed(item.audit, fresh=False)
+        places = {unit: self.place(item.audit, unit) for unit in units}
+        seen = self.store.seen(item.audit, fresh=False)
+        with seen.lock:
+            spoken = {unit for unit in units if reviewer in seen.of(unit)}
+        before = [unit for unit in units if places[unit] < item.position and unit in spoken]
+        after = [unit for unit in units if places[unit] > item.position]
+        following = address("/", audit=item.audit, **wanted.query)
+        if after and after[0] in spoken:
+            following = self._at(item.audit, after[0], wanted)
+        return self._at(item.audit, before[-1], wanted) if before else "", following
 
     def _outline(self, audit: str, unit: str) -> Outline:
         if audit not in self._outlines:
@@ -318,7 +462,7 @@ def _votes(shown: Mapping[str, Any], label: str) -> tuple[tuple[Vote, ...], int]
             count=count,
             share=count / total,
             completion=clean_lines(str(row.get("completion") or ""), COMPLETION),
-            wins=str(row.get("answer", "")) == label,
+            wins=str(row.get("answer", "")) == label or row.get("wins") is True,
         )
         for row, count in zip(rows, counts, strict=True)
     ]

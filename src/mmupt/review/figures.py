@@ -22,6 +22,9 @@ from mmupt.pipeline.auditing import threshold_of
 QUICK = 0.03
 """Seconds within which figures are worked out while the page waits."""
 
+PATIENCE = 1.0
+"""Seconds that a page of figures waits for them; that of a sample shows those before."""
+
 REST = 5.0
 """Slower ones are worked out at most once in so many times their own duration."""
 
@@ -37,7 +40,7 @@ class Figures:
         precision: what the verdicts prove; None: the audit's plan cannot be read.
         needed: about how many more verdicts the gate needs; 0: it can decide.
         threshold: that the gate asks for; None: it asks for none.
-        disputed: units on which people differ.
+        begun: pseudo-labels that wait for a further reviewer, so that they count.
         judged: by reviewer.
         alpha: Krippendorff's; NaN: not enough units with several reviewers.
         alpha_low, alpha_high: its interval.
@@ -51,7 +54,7 @@ class Figures:
     precision: Precision | None
     needed: int
     threshold: float | None
-    disputed: tuple[str, ...]
+    begun: int
     judged: dict[str, int]
     alpha: float
     alpha_low: float
@@ -74,6 +77,7 @@ class Board:
         self._outlines: dict[str, tuple[Outline, ...]] = {}
         self._known: dict[str, Figures] = {}
         self._next: dict[str, float] = {}
+        self._took: dict[str, float] = {}
         self._busy: set[str] = set()
         self._lock = Lock()
 
@@ -83,10 +87,17 @@ class Board:
             self._outlines[audit] = self._store.outline(audit)
         return self._outlines[audit]
 
-    def figures(self, audit: str, turn: int) -> Figures:
-        """Those at a turn, or for a large audit those of a moment before."""
+    def figures(self, audit: str, turn: int, *, wait: bool = False) -> Figures:
+        """Those at a turn, or for a large audit those of a moment before.
+
+        Args:
+            audit: whose.
+            turn: of the last verdict.
+            wait: rather be a moment late than of the moment before.
+        """
         known = self._known.get(audit)
-        if known is None or (known.turn != turn and self._next.get(audit, 0.0) == 0.0):
+        patience = PATIENCE if wait else QUICK
+        if known is None or (known.turn != turn and self._took[audit] < patience):
             return self._work_out(audit)
         if known.turn != turn:
             with self._lock:
@@ -108,7 +119,7 @@ class Board:
         start = time.monotonic()
         found = self._figures(audit)
         took = time.monotonic() - start
-        self._next[audit] = 0.0 if took < QUICK else time.monotonic() + REST * took
+        self._took[audit], self._next[audit] = took, time.monotonic() + REST * took
         self._known[audit] = found
         return found
 
@@ -122,7 +133,8 @@ class Board:
         outline, plan = self.outline(audit), self._plan(audit)
         seen = self._store.seen(audit)
         verdicts = self._store.verdicts(audit)
-        resolved = resolve(verdicts, self._config.audit.reviewers)
+        asked = self._config.audit
+        resolved = resolve(verdicts, asked.reviewers, asked.second_review)
         settled = outcomes(resolved)
         threshold = threshold_of(self._config)
         needed = len(outline) - len(settled)
@@ -148,7 +160,7 @@ class Board:
             precision=proved,
             needed=needed,
             threshold=threshold,
-            disputed=tuple(u for u, one in resolved.items() if one.state == "disputed"),
+            begun=sum(one.state == "open" and bool(one.reviewers) for one in resolved.values()),
             judged={who: count for who, count in judged.items() if count},
             alpha=agreement.alpha,
             alpha_low=agreement.interval.low,

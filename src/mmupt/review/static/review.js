@@ -26,11 +26,38 @@
   };
   const tell = (text) => { banner.textContent = text; banner.hidden = !text; };
   const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-  let sending = false;
+  let sending = false, lost = false;
+
+  // --- the claim: renewed as long as somebody looks; who was away too long may have lost it ------------
+  const lose = () => {
+    lost = true;
+    tell("");
+    for (const one of form.querySelectorAll("button, input, textarea")) one.disabled = true;
+    form.classList.add("over");
+    const note = find("#lost");
+    note.hidden = false;
+    note.scrollIntoView({ block: "nearest" });
+    find("a", note).dataset.do = "next";
+  };
+  let acted = performance.now();
+  for (const sign of ["pointermove", "pointerdown", "keydown", "wheel"]) document.addEventListener(sign, () => { acted = performance.now(); }, { passive: true });
+  const every = Number(form?.dataset.renew || 0) * 1000;
+  const renew = async () => {
+    if (lost || sending || document.visibilityState !== "visible" || performance.now() - acted > 7 * every) return;
+    const data = new URLSearchParams(new FormData(form));
+    try {
+      const reply = await fetch("/hold", { method: "POST", body: data, headers: { Accept: "application/json" }, signal: AbortSignal.timeout(15000) });
+      if (reply.status === 409) lose();
+    } catch { /* the next time; the verdict itself is checked as well */ }
+  };
+  if (every) {
+    setInterval(renew, every);
+    document.addEventListener("visibilitychange", () => { acted = performance.now(); renew(); });
+  }
 
   // One key for one verdict, however often it has to be sent: the store keeps it once.
   const send = async (from, kind) => {
-    if (sending) return;
+    if (sending || (lost && from === form)) return;
     sending = true;
     document.body.setAttribute("aria-busy", "true");
     const data = new URLSearchParams(new FormData(from));
@@ -45,8 +72,9 @@
       } catch { /* no answer: again */ }
       if (reply && reply.ok) { location.assign((await reply.json()).next); return; }
       if (reply && reply.status < 500) {
-        const told = (reply.headers.get("Content-Type") || "").includes("json") ? (await reply.json()).error : words.lost;
-        tell(told); break;
+        const told = (reply.headers.get("Content-Type") || "").includes("json") ? await reply.json() : { error: words.lost };
+        if (told.taken) lose(); else tell(told.error);
+        break;
       }
       tell(words.retrying);
       await pause(Math.min(4000, 300 * 2 ** attempt));
@@ -137,6 +165,26 @@
     for (const end of ["pointerup", "pointercancel"]) box.addEventListener(end, (event) => { fingers.delete(event.pointerId); box.classList.remove("dragging"); });
   }
   if (chosen) choose(chosen);
+  // Several pictures: so many beside each other that they are largest.
+  const arrange = () => {
+    const room = find(".frames"), known = frames.filter(({ image }) => image.naturalWidth);
+    const count = room.children.length;
+    if (count < 2 || !known.length) return;
+    const shape = known.reduce((sum, { image }) => sum + image.naturalWidth / image.naturalHeight, 0) / known.length;
+    let best = [0, 1];
+    for (let columns = count; columns >= 1; columns--) {
+      const rows = Math.ceil(count / columns);
+      const width = Math.min(room.clientWidth / columns, (room.clientHeight / rows) * shape);
+      if (width > best[0] * 1.05) best = [width, columns];
+    }
+    room.style.gridAutoFlow = "row";
+    room.style.gridTemplateColumns = `repeat(${best[1]}, minmax(0, 1fr))`;
+    room.style.gridTemplateRows = `repeat(${Math.ceil(count / best[1])}, minmax(0, 1fr))`;
+    for (const frame of frames) fit(frame);
+  };
+  for (const { image } of frames) image.addEventListener("load", arrange);
+  window.addEventListener("resize", arrange);
+  arrange();
 
   // --- what can be done, by key or button ------------------------------------------------------------
   const press = (kind) => () => { if (form) send(form, kind); };
@@ -152,13 +200,14 @@
     help: () => { help.open ? help.close() : help.showModal(); },
     votes: () => toggle?.click(),
     progress: () => find('nav a[href^="/progress"]')?.click(),
+    disputes: () => find("nav a.differ")?.click(),
     lang: () => find('.who form button[name="lang"]')?.click(),
     darker: () => lighten(-10), brighter: () => lighten(10),
   };
   const keys = {
     a: "accept", r: "reject", c: "correct", d: "unsure", s: "skip", m: "comment", u: "undo",
     n: "next", arrowright: "next", enter: "next", p: "previous", arrowleft: "previous",
-    "+": "in", "=": "in", ";": "in", "-": "out", 0: "fit", f: "full", "?": "help", v: "votes", g: "progress", l: "lang",
+    "+": "in", "=": "in", ";": "in", "-": "out", 0: "fit", f: "full", "?": "help", v: "votes", g: "progress", q: "disputes", l: "lang",
     "[": "darker", "]": "brighter",
   };
   const moves = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
@@ -175,6 +224,7 @@
     if (event.key === "Enter" && at.closest("a, button, summary")) return;
     if (event.shiftKey && moves[event.key]) { event.preventDefault(); pan(chosen, ...moves[event.key]); return; }
     if (at.matches("[type=range]") && event.key.startsWith("Arrow")) return;
+    if (event.key === "Enter" && lost) { event.preventDefault(); find("#lost a").click(); return; }
     if (event.repeat && !["+", "-", "[", "]"].includes(event.key)) return;
     if (/^[1-9]$/.test(event.key)) { const frame = frames[event.key - 1]; if (frame) { choose(frame); frame.box.focus(); } return; }
     // With a Japanese input method on, only the key's place tells which letter is meant.
