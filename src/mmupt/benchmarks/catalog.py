@@ -110,13 +110,15 @@ def benchmark(name: str) -> Benchmark:
     return found
 
 
-def check_downloaded(entry: Benchmark, data_dir: Path) -> None:
-    """Refuse a folder that is not there, and tell how to get it.
+def check_downloaded(entry: Benchmark, data_dir: Path, split: str) -> None:
+    """Refuse a folder that is not there, and tell how to get it; or one without the split.
 
     Raises:
-        InputError: not a folder.
+        InputError: not a folder, or no row of the split.
     """
     if data_dir.is_dir():
+        if next(iter(entry.raw_rows(DataFolder(data_dir), split)), None) is None:
+            raise InputError(f"{printable(data_dir)}: no row of {entry.title}")
         return
     get = (
         f"hf download --repo-type dataset {entry.hub} --local-dir {printable(data_dir)}"

@@ -221,7 +221,7 @@ def _source(
 
     entry = find(benchmark)
     chosen = split or entry.split
-    check_downloaded(entry, data_dir)
+    check_downloaded(entry, data_dir, chosen)
     return _Source(
         entry.name,
         f"--benchmark {entry.name} --split {chosen}",
