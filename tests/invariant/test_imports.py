@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("datacheck",),  # whether a data set can be used
     ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
+    ("trl",),  # rounds by TRL's trainer
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("pipeline",),  # stages and rounds
     ("pool",),  # votes over shards, by many workers

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.unit.tiny import picture, save_idefics3
+from tiny import picture, save_idefics3
 from typer.testing import CliRunner
 
 from mmupt.asking.prompt import Prompt

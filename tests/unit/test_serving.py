@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from tests.unit.tiny import picture, save_idefics3
+from tiny import picture, save_idefics3
 from typer.testing import CliRunner
 
 from mmupt.asking.answerer import Draw, SamplingParams, greedy, stream_seeds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -140,20 +141,40 @@ def train(
     config_file: ConfigOption = None,
     settings: SetOption = None,
     seed: SeedOption = None,
+    engine: Annotated[
+        Literal["local", "trl"],
+        typer.Option("--engine", help="Who rolls out and updates; trl is docs/trl.md."),
+    ] = "local",
     skip_bad: SkipBadOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Label-free GRPO on rows without answers; the model goes to OUT/model."""
+    from mmupt.train.recorded import check_recorded
+
     config = common.command_config(
         config_file, settings, seed, model, skip_bad, {"unlabelled": data}
     )
+    if engine == "trl":
+        from mmupt.trl.engine import check_installed
+        from mmupt.trl.settings import refuse_what_trl_has_not
+
+        check_installed()
+        refuse_what_trl_has_not(config)
     samples = common.samples(config, data)
+    check_recorded(config.consensus, samples)
     common.check_new_run(config, out, samples)
     audited = common.labelled(config, config.data.audited) if config.data.audited else ()
     with common.single_stage(config, out, "train", as_json) as (stages, result):
-        stages.audited, stage = audited, "base"
+        stages.audited, stage, learn = audited, "base", None
+        if engine == "trl":
+            from mmupt.trl.engine import train_with_trl
+
+            learn = partial(train_with_trl, audit=stages.audit())
         for number in range(1, config.train.rounds + 1):
-            stage = stages.label_free(samples, after=stage, stage=f"round-{number}", key=number)
+            stage = stages.label_free(
+                samples, after=stage, stage=f"round-{number}", key=number,
+                method=learn,
+            )  # fmt: skip
             if stages.guarded(stage).get("stopped_by"):
                 break
         result |= {"labels_used": 0, "labels_audited": len(audited), "rows": len(samples)}

@@ -113,7 +113,7 @@ class Stages:
             run_sft(
                 policy, rows, sft, self.prompts, self.log, state_dir=self.folder.state(stage),
                 save_steps=self.config.save_steps, seed=self.config.seed, stage=stage,
-                processes=self.processes,
+                processes=self.processes, zero_stage=self.config.train.zero_stage,
             )  # fmt: skip
 
         return self._train(stage, after, work, len(rows), self.config)
@@ -152,7 +152,7 @@ class Stages:
 
     def _learn(self, anchors: Sequence[LabelledSample]) -> LabelFree:
         if not anchors:
-            return partial(train_label_free, audit=self._audit())
+            return partial(train_label_free, audit=self.audit())
 
         def learn(
             policy: Policy,
@@ -161,7 +161,7 @@ class Stages:
             *,
             after_step: AfterStep | None = None,
         ) -> Outcome:
-            audit = self._audit()
+            audit = self.audit()
             return train_anchored(policy, samples, anchors, run, after_step=after_step, audit=audit)
 
         return learn
@@ -262,7 +262,7 @@ class Stages:
     def _adapter_seed(self, stage: str) -> int:
         return crc32(f"{self.config.seed} {stage}".encode())
 
-    def _audit(self) -> Audit | None:
+    def audit(self) -> Audit | None:
         """Greedy accuracy on the audited rows, as the guard asks for it."""
         if not self.audited:
             return None
