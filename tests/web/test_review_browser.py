@@ -15,6 +15,8 @@ sys.path.append(str(Path(__file__).parent))
 import chromium
 from review_site import Site, make_project, payload, picture
 
+from mmupt.review.desk import LEASE
+
 SHOTS: Path | None = None
 """A folder for screenshots, where somebody wants to look at them."""
 
@@ -36,8 +38,9 @@ class Desk:
     """One reviewer's browser, which fails where the page complains or asks another host."""
 
     def __init__(
-        self, browser: Any, site: Site, address: str, who: str = "aiko", **options: Any
-    ) -> None:
+        self, browser: Any, site: Site, address: str, who: str = "aiko", *,
+        clock: bool = False, **options: Any,
+    ) -> None:  # fmt: skip
         self.wrong: list[str] = []
         options = {"viewport": {"width": 1280, "height": 800}, **options}
         self.context = browser.new_context(**options)
@@ -45,6 +48,8 @@ class Desk:
         page.on("console", lambda said: said.type == "error" and self.wrong.append(said.text))
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("request", lambda one: one.url.startswith(address) or self.wrong.append(one.url))
+        if clock:
+            page.clock.install()
         page.goto(f"{address}/?token={site.access.tokens[who]}")
         self.ready()
 
@@ -192,6 +197,74 @@ def test_a_phone(browser: Any, site: tuple[Site, str]) -> None:
     page.tap(".go")
     desk.ready()
     assert [one.kind for one in app.desk.store.verdicts("round-1")] == ["reject"]
+    desk.close()
+
+
+def test_disagreements_by_keyboard(browser: Any, tmp_path: Path) -> None:
+    """A third settles one of two, blind; then those who differ on the other talk it over."""
+    project = make_project(tmp_path / "project", 6, settings=("audit.reviewers=2",))
+    site = Site(project, ("aiko", "ben", "cleo"))
+    with chromium.serving(site.app) as address:
+        for who, kinds in (("aiko", ["accept"] * 2), ("ben", ["reject"] * 2)):
+            for position, kind in enumerate(kinds):
+                site.browser(who).judge(position, kind)
+        cleo = Desk(browser, site, address, "cleo")
+        cleo.key("q", then="body.disputes")
+        check(cleo, "disputed-list")
+        assert cleo.page.locator("ul.disputes > li").count() == 2
+        cleo.key("Enter")
+        assert cleo.position() == 0
+        assert cleo.page.locator(".said").count() == 0
+        check(cleo, "disputed-open")
+        cleo.key("r", then=".judged .settled")
+        assert cleo.page.locator(".said.other").count() == 2
+        cleo.close()
+        aiko = Desk(browser, site, address, "aiko")
+        aiko.key("q", then="body.disputes")
+        aiko.key("Enter", then=".judged #verdict")
+        assert "ben: wrong" in aiko.page.inner_text(".panel")
+        check(aiko, "disputed-talk")
+        aiko.key("m")
+        aiko.page.keyboard.type("Ben is right")
+        aiko.key("Escape")
+        aiko.key("r", then=".judged .settled")
+        assert aiko.page.locator("#verdict").count() == 0
+        aiko.key("Enter", then="body.disputes")
+        assert aiko.page.locator("ul.disputes").count() == 0
+        aiko.close()
+    last = site.desk.store.verdicts("round-1")[-1]
+    assert (last.reviewer, last.kind, last.comment) == ("aiko", "reject", "Ben is right")
+
+
+def test_a_sample_that_was_taken_meanwhile(browser: Any, site: tuple[Site, str]) -> None:
+    """An open page renews its claim; one that slept may have lost it, and says so."""
+    app, _ = site
+    desk = Desk(browser, *site, clock=True)
+    page, store = desk.page, app.desk.store
+
+    def take(position: int) -> None:
+        """Aiko's claim runs out, and Ben's begins."""
+        unit = app.desk.item("round-1", position).unit
+        store.release("round-1", unit, "aiko")
+        assert app.desk.keep("round-1", unit, "ben")
+
+    page.mouse.move(600, 300)
+    with page.expect_response("**/hold") as reply:
+        page.clock.fast_forward(1000 * LEASE / 4)
+    assert reply.value.status == 200
+    take(0)
+    page.keyboard.press("a")  # late: said, and not stored
+    page.wait_for_selector("#lost:not([hidden])")
+    check(desk, "taken")
+    assert page.locator("#verdict .accept").is_disabled()
+    assert store.verdicts("round-1") == ()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#verdict [name=item]')?.value === '1'")
+    take(1)
+    page.mouse.move(500, 300)
+    page.clock.fast_forward(1000 * LEASE / 4)  # told without doing anything
+    page.wait_for_selector("#lost:not([hidden])")
+    desk.wrong = [one for one in desk.wrong if "409" not in one]
     desk.close()
 
 

@@ -168,7 +168,7 @@
   // Several pictures: so many beside each other that they are largest.
   const arrange = () => {
     const room = find(".frames"), known = frames.filter(({ image }) => image.naturalWidth);
-    const count = room.children.length;
+    const count = room ? room.children.length : 0;
     if (count < 2 || !known.length) return;
     const shape = known.reduce((sum, { image }) => sum + image.naturalWidth / image.naturalHeight, 0) / known.length;
     let best = [0, 1];
