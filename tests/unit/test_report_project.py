@@ -234,6 +234,29 @@ def test_charts_mark_the_guard_and_the_audit_and_say_so(run_dir: Path) -> None:
     assert "round 1: kept is update 1 of 2." in page.text
 
 
+def test_words_that_the_system_wrote_in_english_are_japanese_on_a_japanese_page(
+    run_dir: Path,
+) -> None:
+    with (run_dir / "events.jsonl").open("a") as file:
+        file.write(json.dumps({
+            "type": "guard_finding", "stage": "round-1", "step": 2, "rule": "kl-explosion",
+            "evidence": "KL to the start is 9.87 nats per token", "figure": 9.8765, "bound": 2.0,
+        }) + "\n")  # fmt: skip
+    facts = made_facts()
+    (move,) = facts["history"]
+    said = {"the model of round-1": "ラウンド1のモデル", "its gate refused it": "ゲートが不合格と判定",
+            "round-1 is pass en": "round-1 is pass ja"}  # fmt: skip
+    facts["history"] = [move | {"by": "mmupt run", "reason": reason} for reason in said]
+    facts["history"].append(move | {"reason": "the starting model"})  # a person's own words
+    facts["audits"][0]["wrong_majorities"][0]["rules"] = ["low-margin", "own-rule"]
+    text = page_of(run_dir, "ja", facts).text
+    for expected in (*said.values(), "the starting model", "僅差の投票, own-rule",
+                     "開始時からの離れすぎ（KL）：測定値 9.88、限度 2。"):  # fmt: skip
+        assert expected in text, expected
+    for reason in said:
+        assert reason not in text, reason
+
+
 def test_many_findings_of_the_guard_are_counted(run_dir: Path) -> None:
     with (run_dir / "events.jsonl").open("a") as file:
         for step in range(3, 13):

@@ -13,6 +13,7 @@ import pytest
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "unit")]
 
 import chromium
+from report_parts import write_parts
 from test_report_project import made_facts, run_dir
 
 from mmupt.report.build import write_report
@@ -54,6 +55,7 @@ def test_the_page_asks_for_nothing_fits_and_passes_axe(
     from axe_playwright_python.sync_playwright import Axe
 
     out = run_dir.parent / "page.html"
+    write_parts(run_dir)
     write_report(run_dir, lang, facts=made_facts(), out=out)
     opened = Opened(browser, out, width)
     assert [one for one in opened.asked if not one.startswith("data:")] == [out.as_uri()]
@@ -83,8 +85,23 @@ def test_it_prints_with_everything_decisive_on_the_first_page(browser: Any, run_
     assert 2 <= pages <= 8
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 1000})  # A4 within its margins
-    bottom = page.locator(".decision table").bounding_box()
-    assert bottom["y"] + bottom["height"] < 1000
+    for part in ("h1", ".stages", ".brief", ".roi"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] < 1000, part
+
+
+def test_all_that_a_manager_decides_from_is_on_the_first_screen(
+    browser: Any, run_dir: Path
+) -> None:
+    out = run_dir.parent / "page.html"
+    write_report(run_dir, "both", facts=made_facts(), out=out)
+    page = Opened(browser, out).page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for lang in ("en", "ja"):
+        page.locator(f".languages label[lang={lang}]").click()
+        for part in ("h1", ".stages", ".brief .stamp", ".checks", ".roi li >> nth=0"):
+            box = page.locator(f"#page-{lang} {part}").bounding_box()
+            assert box["y"] + box["height"] <= 800, (lang, part)
 
 
 def test_runs_side_by_side_ask_for_nothing(browser: Any, run_dir: Path) -> None:

@@ -21,7 +21,7 @@ from mmupt.stats import Interval, Ratio
 from mmupt.words import texts as words_of
 
 _MARKS = {"harm": "✗", "warn": "!", "note": "·", "good": "✓"}
-_MOST_FINDINGS, _MOST_SLICES, _MOST_POINTS = 14, 16, 12
+_MOST_FINDINGS, _MOST_SLICES, _MOST_POINTS = 14, 10, 12
 _LEVEL = 0.05
 """Of the p-values after Holm's correction."""
 
@@ -176,7 +176,9 @@ def _charts(told: Mapping[str, Any], lang: str, number_: int) -> list[Chart]:
     if bars:
         alt = " ".join(
             texts["bias_alt_shown"].format(
-                shown=name, before=percent(before.estimate), after=percent(after.estimate)
+                shown=" ".join(name.split()),
+                before=percent(before.estimate),
+                after=percent(after.estimate),
             )
             for name, before, after in bars
         )
@@ -214,7 +216,8 @@ def _bars(told: Mapping[str, Any], lang: str) -> Iterator[tuple[str, Ratio, Rati
         compared = mapping(one.get("accuracy"))
         before, after = ratio(compared.get("before")), ratio(compared.get("after"))
         if not math.isnan(before.estimate):
-            yield _word(f"shown.{one.get('name')}", lang), before, after
+            name = str(one.get("name"))
+            yield _word(f"plot.{'none_shown' if name == 'none' else name}", lang), before, after
 
 
 def _swatch(filled: bool) -> Markup:

@@ -57,8 +57,7 @@ def _bars(axes: Axes, bars: Bars) -> None:
                 f"{100 * value.estimate:.0f}%", (x, top), (0, 2), textcoords="offset points",
                 ha="center", va="bottom", fontsize=9,
             )  # fmt: skip
-    names = ["\n".join(wrap(name, 16, 2)) for name, _, _ in bars]
-    axes.set_xticks(range(len(bars)), names, parse_math=False)
+    axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], parse_math=False)
     axes.grid(axis="y", color=HAIRLINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=INK)

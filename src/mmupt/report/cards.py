@@ -15,6 +15,7 @@ from mmupt.report.read import Rollout
 from mmupt.report.sheet import bar_name, outcome
 from mmupt.report.text import NOTHING, clean, clean_lines, count, percent, stage_title, words
 from mmupt.report.values import mapping, number
+from mmupt.words import texts as words_of
 
 MOST_WRONG = 6
 """Wrong majorities shown."""
@@ -140,10 +141,21 @@ def wrong_card(stage: str, one: Mapping[str, Any], album: Album, lang: str) -> d
             _bar(name, n, total, "chosen" if name == label else "other", texts)
             for name, n in votes[:_MOST_BARS]
         ],
-        "outcome": texts["wrong_share"].format(share=percent(number(one.get("share")))),
+        "outcome": texts["wrong_share"].format(share=percent(number(one.get("share"))))
+        + _rules(one, lang),
         "responses": [],
         "replies": [],
     }
+
+
+def _rules(one: Mapping[str, Any], lang: str) -> str:
+    """Names of the error-detection rules that hit it, as the review page calls them."""
+    names, hit = words_of("mmupt.review", lang), one.get("rules")
+    told = [
+        names.get(f"rule_{str(rule).replace('-', '_')}") or clean(str(rule), 40)
+        for rule in (hit if isinstance(hit, list) else ())
+    ]
+    return words(lang)["wrong_rules"].format(rules=", ".join(told)) if told else ""
 
 
 def change_cards(changes: Changes, album: Album, lang: str) -> list[dict[str, Any]]:

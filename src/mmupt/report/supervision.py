@@ -50,7 +50,9 @@ def project_view(facts: Facts, lang: str) -> dict[str, Any]:
         "slices": _slices(audits, lang),
         "versions": [_version(one, lang) for one in rows_of(facts, "versions")],
         "history": [
-            _move(one, lang) for one in reversed(rows_of(facts, "history")) if _changes_much(one)
+            _move(one, decisions, lang)
+            for one in reversed(rows_of(facts, "history"))
+            if _changes_much(one)
         ],
         "ledger": _ledger(facts, lang),
     }
@@ -114,17 +116,17 @@ def _with_gain(head: str, metrics: Mapping[str, Any], lang: str) -> str:
     )  # fmt: skip
 
 
-def _champion(facts: Facts, lang: str) -> str:
-    texts = words(lang)
-    if not facts.get("champion"):
-        return ""
-    line = texts["project_champion"].format(version=stage_title(str(facts["champion"]), lang))
+def _champion(facts: Facts, lang: str) -> list[str]:
+    """Which version serves, and which is to."""
+    texts, lines = words(lang), []
+    if facts.get("champion"):
+        version = stage_title(str(facts["champion"]), lang)
+        lines.append(texts["project_champion"].format(version=version))
     if facts.get("challenger"):
-        line += " " + texts["status_challenger"].format(
-            version=stage_title(str(facts["challenger"]), lang),
-            rollout=clean(str(facts.get("rollout") or NOTHING), 20),
-        )
-    return line
+        version, rollout = stage_title(str(facts["challenger"]), lang), facts.get("rollout")
+        key = "status_challenger" if rollout else "status_challenger_asked"
+        lines.append(texts[key].format(version=version, rollout=clean(str(rollout), 20)))
+    return lines
 
 
 def _decision(decision: Mapping[str, Any], lang: str) -> dict[str, Any]:
@@ -136,6 +138,7 @@ def _decision(decision: Mapping[str, Any], lang: str) -> dict[str, Any]:
         rows.append(
             {
                 "look": str(check["verdict"]),
+                "measured": bool(said.get("figure")),
                 **{
                     key: clean(str(said.get(key) or NOTHING), 300)
                     for key in ("criterion", "figure", "bound", "verdict")
@@ -279,7 +282,32 @@ def _changes_much(move: Mapping[str, Any]) -> bool:
     return move.get("kind") != "challenger" and (move.get("kind") != "withdraw" or introduced)
 
 
-def _move(move: Mapping[str, Any], lang: str) -> dict[str, str]:
+_REASONS = {
+    "the starting model": "reason_start",
+    "its gate is being asked": "reason_asked",
+    "its gate refused it": "reason_refused",
+}
+"""What `mmupt run` writes into the history, which has one language."""
+
+
+def _reason(move: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]], lang: str) -> str:
+    """A move's reason in the reader's language where the system gave it; a person's own words."""
+    texts, reason = words(lang), str(move.get("reason") or NOTHING)
+    if move.get("by") != "mmupt run":
+        return reason
+    for one in decisions:
+        explained = mapping(one.get("explained"))
+        if explained.get("en") == reason:
+            return str(explained.get(lang) or reason)
+    head, _, stage = reason.rpartition(" ")
+    if head == "the model of":
+        return texts["reason_model"].format(stage=stage_title(stage, lang))
+    return texts[_REASONS[reason]] if reason in _REASONS else reason
+
+
+def _move(
+    move: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]], lang: str
+) -> dict[str, str]:
     texts = words(lang)
     kind = str(move["kind"])
     return {
@@ -288,5 +316,5 @@ def _move(move: Mapping[str, Any], lang: str) -> dict[str, str]:
         "version": clean(str(move["version"]), _NAME),
         "rollout": clean(str(move.get("rollout") or NOTHING), 20),
         "by": clean(str(move.get("by") or NOTHING), 60),
-        "reason": clean(str(move.get("reason") or NOTHING), 180),
+        "reason": clean(_reason(move, decisions, lang), 180),
     }
