@@ -129,6 +129,9 @@ class ConsensusConfig(Section):
     """Answers of the teacher per view."""
     temperature: Temperature = 0.0
     """Temperature of the teacher; 0 takes its best answer of each view."""
+    votes: Path | None = None
+    """`votes.parquet` of a `mmupt vote` on the same questions, whose answers take the place of the
+    frozen teacher's in every round, such as those of a larger model behind a server."""
     strategy: Strategy = MajorityVote()
     """How votes become a label and rewards: a name, or a section `{name: restrain, sigma: 0.5}`."""
     min_share: Fraction = 0.7
@@ -472,6 +475,7 @@ _PATH_KEYS = {
     ("data", "audited"),
     ("data", "root"),
     ("server", "cache"),
+    ("consensus", "votes"),
 }
 
 

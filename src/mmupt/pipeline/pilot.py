@@ -41,6 +41,7 @@ from mmupt.pipeline.pilot_pictures import (
 from mmupt.pipeline.pilot_rows import figures_of
 from mmupt.runs import write_json
 from mmupt.train.labels import TEACHER_STREAM, Label, label_by_vote
+from mmupt.train.recorded import question_digest
 from mmupt.types import Finish, Sample
 
 if TYPE_CHECKING:
@@ -292,6 +293,7 @@ def _row(sample: Sample, group: Sequence[Reply], label: Label, failed: int) -> V
         tokens=tokens_of(group),
         figures=figures_of(label.vote, views, label.kept),
         failed=failed,
+        question=question_digest(sample),
     )
 
 

@@ -30,6 +30,7 @@ _ANSWERS = pa.list_(pa.string())
 VOTES = pa.schema(
     [
         ("id", pa.string()),
+        ("question", pa.string()),
         ("answers", _ANSWERS),
         ("views", pa.list_(pa.int32())),
         ("classes", pa.list_(pa.int32())),
@@ -72,6 +73,7 @@ class VoteRow:
         tokens: sampled for them; None where a server does not tell.
         figures: what the answers say about each other.
         failed: replies that a server did not give; they are no part of the vote.
+        question: hash of question and pictures, see `mmupt.train.recorded`.
     """
 
     id: str
@@ -81,9 +83,10 @@ class VoteRow:
     tokens: int | None
     figures: RowFigures
     failed: int = 0
+    question: str = ""
 
     def columns(self) -> dict[str, Any]:
-        names = ("id", "answers", "views", "truncated", "failed", "tokens")
+        names = ("id", "question", "answers", "views", "truncated", "failed", "tokens")
         return {**{name: getattr(self, name) for name in names}, **asdict(self.figures)}
 
 
@@ -194,6 +197,7 @@ def vote_row(row: Mapping[str, Any]) -> VoteRow:
         tokens=row["tokens"],
         figures=RowFigures(**values),
         failed=row.get("failed", 0),
+        question=row.get("question", ""),
     )
 
 

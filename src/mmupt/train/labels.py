@@ -27,6 +27,7 @@ from mmupt.consensus.reward import rewards_by_class
 from mmupt.consensus.vote import vote
 from mmupt.plugins import load_function
 from mmupt.processes import ALONE, Processes
+from mmupt.train.recorded import recorded_of
 from mmupt.types import Completion, Sample, Vote
 
 if TYPE_CHECKING:
@@ -160,7 +161,10 @@ class Labeller(Protocol):
 
 @dataclass
 class TeacherVotes:
-    """A teacher answers every view of a picture; the vote of its answers is the label."""
+    """A teacher answers every view of a picture; the vote of its answers is the label.
+
+    With `consensus.votes` its answers are those of that file, and nobody is asked.
+    """
 
     teacher: Policy
     prompts: PromptMaker
@@ -170,8 +174,13 @@ class TeacherVotes:
     batch_size: int
     processes: Processes = ALONE
 
+    def __post_init__(self) -> None:
+        self.recorded = None if self.config.votes is None else recorded_of(self.config)
+
     def replies(self, samples: Sequence[Sample], step: int) -> list[list[Reply]]:
         """The teacher's replies, view by view; each process asks its share of the samples."""
+        if self.recorded is not None:
+            return self.recorded.replies(samples)
         from mmupt.policy.answers import ask_views  # votes of a server are counted without torch
 
         config = self.config
