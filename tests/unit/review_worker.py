@@ -52,10 +52,15 @@ def kills(project: Path, times: int) -> dict[str, list[str]]:
             assert found is not None
             assert server.pid is not None
             killer = threading.Timer(
-                chance.uniform(0.005, 0.25), os.kill, (server.pid, signal.SIGKILL)
+                chance.uniform(0.0, 0.03), os.kill, (server.pid, signal.SIGKILL)
             )
-            killer.start()
+            left = chance.randint(
+                3, 12
+            )  # verdicts until it gets ready, however slow the machine is
             while True:
+                if left == 0:
+                    killer.start()
+                left -= 1
                 key = str(uuid.uuid4())
                 form = {
                     "csrf": found[1], "audit": "round-1", "item": str(position), "key": key,
