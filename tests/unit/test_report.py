@@ -409,7 +409,7 @@ def test_every_text_is_used_and_every_used_text_is_there() -> None:
     built = (
         "(stage|column|series|case|gain|figure|labels|outcome|no|accuracy|signals|loss|head_gain|"
         "project|step|state|gate|move|part|kind|ledger|change|compare|status|versions|pilot|bias|"
-        "guard|reason)_"
+        "guard|reason|event)_"
     )
     unused = {key for key in words("en") if f'"{key}"' not in code and f"t.{key}" not in code}
     assert all(re.match(built, key) for key in unused), unused

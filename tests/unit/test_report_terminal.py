@@ -84,7 +84,20 @@ def test_the_view_fits_and_tells_signals_and_events(lang: str, width: int) -> No
     assert all(len(line) <= width for line in text.splitlines())
     for part in ("70.0%", "73.1%", "09:30:12", "fell", "6"):
         assert part in text, part
+    assert ("guard round 1" if lang == "en" else "監視 ラウンド1") in text
     assert "\x1b" not in text
+
+
+def test_a_step_without_updates_is_named_while_it_is_at_work() -> None:
+    started = {"type": "step_started", "step": "round-1/evaluate"}
+    watched = watched_of(STARTED, step(10), started)
+    assert "at work: round 1 / evaluate" in said(watched)
+    assert "実行中：ラウンド1" in said(watched, "ja")
+    watched.tell({"type": "step_finished", "step": "round-1/evaluate"})
+    assert "no step is under way" in said(watched)
+    watched.tell({"type": "step_started", "step": "pilot"})
+    watched.tell({"type": "run_started"})  # it was killed there, and begins anew
+    assert "no step is under way" in said(watched)
 
 
 def test_an_empty_run_is_no_error() -> None:

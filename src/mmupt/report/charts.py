@@ -25,6 +25,7 @@ from mmupt.report.curves import (
     label_free_steps,
     legend_keys,
 )
+from mmupt.report.guard_words import guard_words
 from mmupt.report.plots import accuracy_svg, health_svg, loss_svg, signals_svg, steps_note
 from mmupt.report.read import Event, RunRecord, events_of, step_of
 from mmupt.report.table import common_k
@@ -130,7 +131,7 @@ def guard_lines(run: RunRecord, lang: str) -> list[str]:
             lines.append(
                 texts["guard_found"].format(
                     stage=title, step=step_of(event.get("step")),
-                    rule=clean(str(event.get("rule")), 60), told=_told(event, lang),
+                    rule=clean(str(event.get("rule")), 60), told=guard_words(event, lang),
                 )
             )  # fmt: skip
         if len(findings) > _MOST_FINDINGS:
@@ -144,17 +145,6 @@ def guard_lines(run: RunRecord, lang: str) -> list[str]:
                 )
             )  # fmt: skip
     return lines
-
-
-def _told(event: Event, lang: str) -> str:
-    """What a rule found. The guard writes its evidence in English; another language has the
-    rule's meaning with its figure and limit."""
-    texts, evidence = words(lang), clean(str(event.get("evidence")), 300)
-    name = texts.get(f"guard_rule_{str(event.get('rule')).replace('-', '_')}")
-    figure, bound = number(event.get("figure")), number(event.get("bound"))
-    if lang == "en" or name is None or math.isnan(figure) or math.isnan(bound):
-        return evidence
-    return texts["guard_figures"].format(name=name, figure=f"{figure:.3g}", bound=f"{bound:.3g}")
 
 
 def _accuracy_alt(views: list[StageView], lang: str) -> str:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmupt.errors import RunFolderError
+from mmupt.report.guard_words import guard_words
 from mmupt.report.read import Event, event_of, step_of
 from mmupt.report.text import clean, duration, percent, stage_title, words
 from mmupt.report.values import Kind, mapping, number, stage_view
@@ -69,6 +70,7 @@ class Watched:
         steps: the steps of each stage, by number; a repeated one counts once.
         total: how many steps a stage has.
         stage: that is at work, or was last.
+        doing: the step of a project that is at work, such as `round-1/evaluate`; empty: none.
         finished: whether the run has ended.
         notable: events worth a line, newest last.
         accuracy: the last full evaluation by stage.
@@ -77,6 +79,7 @@ class Watched:
     steps: dict[str, dict[int, Event]] = field(default_factory=dict)
     total: dict[str, int] = field(default_factory=dict)
     stage: str = ""
+    doing: str = ""
     finished: bool = False
     notable: list[Event] = field(default_factory=list)
     accuracy: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -88,6 +91,10 @@ class Watched:
             self.finished = False
         elif kind == "run_finished":
             self.finished = True
+        if kind == "step_started":
+            self.doing = clean(str(event.get("step")), 80)
+        elif kind in ("step_finished", "run_started", "run_finished"):
+            self.doing = ""
         if kind in ("stage_started", "run_resumed") and step_of(event.get("total_steps")):
             self.stage, self.total[stage] = stage, step_of(event.get("total_steps"))
             known = self.steps.setdefault(stage, {})
@@ -199,12 +206,21 @@ def _where(watched: Watched, texts: Mapping[str, str], lang: str) -> str:
     known, total = watched.steps.get(watched.stage, {}), watched.total.get(watched.stage, 0)
     title = stage_title(watched.stage, lang)
     if not watched.stage or max(known, default=0) >= total > 0:
-        return texts["watch_idle"]
+        return _doing(watched.doing, texts, lang) if watched.doing else texts["watch_idle"]
     line = texts["watch_stage"].format(stage=title, step=max(known, default=0), total=total or "?")
     if not math.isnan(watched.left):
         left = texts["watch_left"].format(time=duration(watched.left, lang), stage=title)
         line = f"{line} · {left}"
     return line
+
+
+def _doing(step: str, texts: Mapping[str, str], lang: str) -> str:
+    """A step of a project that has no updates to count, such as `round-1/evaluate`."""
+    stage, _, part = step.partition("/")
+    title = stage_title(stage, lang)
+    if part:
+        title += f" / {texts.get(f'step_{part}', clean(part, 40))}"
+    return texts["watch_doing"].format(step=title)
 
 
 def _curves(watched: Watched, width: int, texts: Mapping[str, str]) -> Table | Text:
@@ -251,15 +267,19 @@ def _line(event: Event, lang: str) -> Text:
     """A notable event: its time, what it is, and what it says."""
     time = clean(str(event.get("time", "")), 40)[11:19]
     said = mapping(event.get("explained")) or mapping(event.get("why"))
-    detail = str(said.get(lang) or event.get("evidence") or event.get("verdict") or "")
-    if isinstance(event.get("evidence"), list):
-        detail = " ".join(str(one) for one in event["evidence"])
+    detail = str(said.get(lang) or event.get("verdict") or "")
+    if event["type"] == "guard_finding":
+        detail = guard_words(event, lang)
     if event["type"] in ("best_checkpoint", "run_resumed", "guard_finding"):
         detail = f"{step_of(event.get('step'))} {detail}"
     stage = stage_title(str(event["stage"]), lang) if event.get("stage") else ""
+    name = words(lang)[f"event_{event['type']}"]
     return Text.assemble(
         (f"{time}  ", "dim"),
-        (f"{clean(event['type'], 30)} ", "red" if event["type"] == "guard_finding" else ""),
+        (
+            f"{name} ",
+            "red" if event["type"] == "guard_finding" else "",
+        ),
         (f"{stage} ", "bold"),
         clean(detail, 400),
     )
