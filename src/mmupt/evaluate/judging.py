@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mmupt.asking.answers import final_answer
 from mmupt.asking.prompt import Prompt
@@ -17,6 +17,7 @@ from mmupt.consensus.vote import vote
 from mmupt.evaluate.records import Judged, Majority
 from mmupt.types import Completion, Finish, Sample
 
+T = TypeVar("T")
 Reply = tuple[Prompt, Completion | None]
 """What was shown, and what came back; None: nothing did."""
 
@@ -73,10 +74,7 @@ class ByAnswer:
 
     def judge(self, replies: Sequence[Reply]) -> list[Judged]:
         """A truncated reply abstains."""
-        answers = [
-            None if completion is None else final_answer(completion, prompt, self.kind)
-            for prompt, completion in replies
-        ]
+        answers = _once(replies, lambda prompt, reply: final_answer(reply, prompt, self.kind))
         wanted, *classes = partition([self.answer, *answers], kind=self.kind, rtol=self.rtol)
         return [
             Judged(None)
@@ -117,22 +115,24 @@ class ByBenchmark:
         return self.row.answer
 
     def judge(self, replies: Sequence[Reply]) -> list[Judged]:
-        return [self._one(prompt, completion) for prompt, completion in replies]
-
-    def _one(self, prompt: Prompt, completion: Completion | None) -> Judged:
-        if completion is None:
-            return Judged(None)
-        score = self.benchmark.rule(shown(self.row, prompt), completion.text)
-        return Judged(
-            completion.text,
-            None
-            if score.extracted is None
-            else prompt.labels.get(score.extracted, score.extracted),
-            score.right,
-            score.rule,
-            len(completion.token_ids),
-            completion.finish is Finish.LENGTH,
+        scores = _once(
+            replies, lambda prompt, reply: self.benchmark.rule(shown(self.row, prompt), reply.text)
         )
+        return [
+            Judged(None)
+            if completion is None or score is None
+            else Judged(
+                completion.text,
+                None
+                if score.extracted is None
+                else prompt.labels.get(score.extracted, score.extracted),
+                score.right,
+                score.rule,
+                len(completion.token_ids),
+                completion.finish is Finish.LENGTH,
+            )
+            for (prompt, completion), score in zip(replies, scores, strict=True)
+        ]
 
     def majority(self, sampled: Sequence[Judged]) -> Majority | None:
         """The winner's verdict is that of the replies that wrote it as the label does."""
@@ -146,6 +146,21 @@ class ByBenchmark:
 
     def agreement(self, replies: Sequence[Judged]) -> float:
         return agreement(replies, "auto", None)
+
+
+def _once(replies: Sequence[Reply], read: Callable[[Prompt, Completion], T]) -> list[T | None]:
+    """What is read out of each reply; of those that say the same word for word only once."""
+    known: dict[tuple[int, str, Finish], T] = {}
+    found: list[T | None] = []
+    for prompt, completion in replies:
+        if completion is None:
+            found.append(None)
+            continue
+        key = (id(prompt), completion.text, completion.finish)
+        if key not in known:
+            known[key] = read(prompt, completion)
+        found.append(known[key])
+    return found
 
 
 def shown(row: BenchmarkRow, prompt: Prompt) -> BenchmarkRow:
