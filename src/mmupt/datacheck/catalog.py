@@ -7,6 +7,7 @@ import tempfile
 from array import array
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 _TABLES = """
 CREATE TABLE ids (side INTEGER, id TEXT, origin TEXT, PRIMARY KEY (side, id)) WITHOUT ROWID;
@@ -15,6 +16,14 @@ CREATE TABLE pictures (number INTEGER PRIMARY KEY, sha BLOB, origin TEXT, side I
 CREATE INDEX by_sha ON pictures (sha);
 CREATE TABLE questions (key BLOB, side INTEGER, answer TEXT, shown TEXT, origin TEXT);
 """
+
+
+class About(NamedTuple):
+    """A picture: the row that showed it first, data (0) or test set (1), SHA-256 of the file."""
+
+    origin: str
+    side: int
+    sha: bytes
 
 
 class Catalog:
@@ -144,12 +153,16 @@ class Catalog:
             "WHERE side = 1 AND other IS NOT NULL GROUP BY sha ORDER BY min(number) LIMIT 20",
         )
 
-    def about(self, number: int) -> tuple[str, int, bytes]:
+    def in_data(self, sha: bytes) -> bool:
+        """Whether the data hold this very file."""
+        return self._one("SELECT 1 FROM pictures WHERE sha = ? AND side = 0", sha) is not None
+
+    def about(self, number: int) -> About:
         """Where a picture was first, on which side, and its SHA-256."""
         row = self._tables.execute(
             "SELECT origin, side, sha FROM pictures WHERE number = ?", (number,)
         ).fetchone()
-        return str(row[0]), int(row[1]), bytes(row[2])
+        return About(str(row[0]), int(row[1]), bytes(row[2]))
 
     def _leaked(self, count: str, examples: str) -> tuple[int, list[tuple[str, str]]]:
         found = [(str(test), str(data)) for test, data in self._tables.execute(examples)]

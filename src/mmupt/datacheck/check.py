@@ -213,7 +213,11 @@ class _Pairs:
 
 
 def _near(catalog: Catalog, distance: int) -> _Pairs:
-    """Pairs of distinct pictures that look alike: within the data, and between it and the test."""
+    """Pictures that look alike: pairs within the data, and those of the test set like one of it.
+
+    Pictures of one hash are each paired with the first of them, not all with all. A test picture
+    that is in the data byte for byte is told as such and not here.
+    """
     import numpy as np
 
     from mmupt.datacheck.near import near_pairs
@@ -224,25 +228,31 @@ def _near(catalog: Catalog, distance: int) -> _Pairs:
     hashes = np.frombuffer(catalog.hashes, dtype=np.uint64)
     numbers = np.frombuffer(catalog.hashed, dtype=np.uint64).astype(np.int64)
     values, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    # Pictures of one hash: each is paired with the first of them, not all with all.
+    near, found.more = near_pairs(values, distance)
+    # The data were read first: the first picture of a hash is one of theirs if there is any.
     same = np.stack([numbers[first[inverse]], numbers], axis=1)
     same = same[same[:, 0] != same[:, 1]]
-    near, found.more = near_pairs(values, distance)
     pairs = np.concatenate([same, numbers[first[near]].reshape(-1, 2)])
-    shas: dict[int, tuple[str, int, bytes]] = {}
     for left, right in pairs.tolist():
-        a, b = (shas.setdefault(n, catalog.about(n)) for n in (left, right))
-        if a[2] == b[2]:
-            continue  # the same file on both sides is told as such
-        if a[1] == b[1] == 0:
+        a, b = catalog.about(left), catalog.about(right)
+        if a.side == b.side == 0:
             found.within += 1
             if len(found.listed_within) < LISTED:
-                found.listed_within.append((a[0], b[0]))
-        elif a[1] != b[1]:
+                found.listed_within.append((a.origin, b.origin))
+    alike: dict[int, list[int]] = {}
+    for left, right in near.tolist():
+        alike.setdefault(left, []).append(right)
+        alike.setdefault(right, []).append(left)
+    for group, number in zip(inverse.tolist(), numbers.tolist(), strict=True):
+        one = catalog.about(number)
+        if one.side == 0 or catalog.in_data(one.sha):
+            continue
+        others = (catalog.about(int(numbers[first[g]])) for g in (group, *alike.get(group, ())))
+        other = next((other for other in others if other.side == 0), None)
+        if other is not None:
             found.across += 1
-            test, data = (a, b) if a[1] == 1 else (b, a)
             if len(found.listed_across) < LISTED:
-                found.listed_across.append((test[0], data[0]))
+                found.listed_across.append((one.origin, other.origin))
     return found
 
 

@@ -58,7 +58,8 @@ def writing_of(problem: str) -> str:
 
 def normal(problem: str) -> str:
     """A question without differences of writing that say nothing: width, case, space."""
-    return " ".join(unicodedata.normalize("NFKC", problem).casefold().split())
+    spaced = problem.replace(MARK, f" {MARK} ")
+    return " ".join(unicodedata.normalize("NFKC", spaced).casefold().split())
 
 
 def answer_key(answer: str) -> str:

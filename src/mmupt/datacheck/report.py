@@ -36,6 +36,11 @@ class Broken:
             self.listed.append((origin, reason))
 
 
+def _lists(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them."""
+    return [_lists(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A count with some of what was counted."""
@@ -44,7 +49,7 @@ class Listed:
     examples: Any = ()
 
     def json(self) -> dict[str, Any]:
-        return {"count": self.count, "examples": [list(one) for one in self.examples]}
+        return {"count": self.count, "examples": _lists(self.examples)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +282,7 @@ class Findings:
             "in the data too",
             (
                 f"{leakage.questions.count:,} test rows, {leakage.pictures.count:,} test pictures; "
-                f"{leakage.near.count:,} more pairs look alike"
+                f"{leakage.near.count:,} more look like one of the data"
             ),
         )
         for listed in (leakage.questions, leakage.pictures, leakage.near):

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmupt.data.images import load_image
 from mmupt.datacheck.figures import Spread
-from mmupt.errors import ModelError
+from mmupt.errors import InputError, ModelError
 from mmupt.policy.inputs import turn_text
 from mmupt.policy.model import load_processor
 from mmupt.types import Sample
@@ -54,7 +54,10 @@ def count_tokens(model: Path, samples: Iterable[Sample]) -> Tokens:
     token, limit = _numbers(model, processor)
     found = Tokens(limit)
     for sample in samples:
-        pictures = [load_image(path, origin=sample.origin) for path in sample.images]
+        try:
+            pictures = [load_image(path, origin=sample.origin) for path in sample.images]
+        except InputError:
+            continue  # a broken row, told as such
         arguments: dict[str, Any] = {"images": [pictures]} if pictures else {}
         text = turn_text(processor, sample.problem)
         begin = processor.tokenizer.bos_token
