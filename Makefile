@@ -2,6 +2,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes of the tests, of one thread each; 0: pytest's own. The tests of a file stay together.
+WORKERS ?= 2
 
 .PHONY: demo test check setup postgres chromium base-model clean
 
@@ -11,7 +13,7 @@ demo: setup
 test: setup postgres chromium
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

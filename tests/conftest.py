@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported anywhere
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 sys.path.insert(0, str(Path(__file__).parent / "unit"))  # `tiny`, whatever the import mode
@@ -39,6 +41,12 @@ _OPERATORS = _vision_operators()  # the schemas live as long as this
 
 settings.register_profile("house", deadline=None, derandomize=True, database=None)
 settings.load_profile("house")
+
+
+def pytest_sessionfinish() -> None:
+    """Stop the PostgreSQL of this process, where a test has started one."""
+    if "postgres" in sys.modules:
+        sys.modules["postgres"].close()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def _owner() -> pwd.struct_passwd:
         return pwd.getpwnam("nobody")
 
 
+_ENDS = ExitStack()
+atexit.register(_ENDS.close)
+
+
+def close() -> None:
+    """Stop the server and remove its folder: a process of pytest-xdist may end without `atexit`."""
+    _ENDS.close()
+
+
 @cache
 def _server() -> Path | None:
     """Starts the server; the folder of its socket. Stops with this process, however that ends."""
@@ -70,7 +80,7 @@ def _server() -> Path | None:
     if programs is None:
         return None
     folder = Path(tempfile.mkdtemp(prefix="mmupt-pg-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _ENDS.callback(shutil.rmtree, folder, ignore_errors=True)
     become = ["setpriv", "--pdeathsig", "INT"]
     if os.geteuid() == 0:
         user = _owner()
@@ -89,7 +99,7 @@ def _server() -> Path | None:
              "-c", f"max_connections={CONNECTIONS}", "-c", "fsync=on"],
             cwd=folder, stdout=out, stderr=out,
         )  # fmt: skip
-    atexit.register(_stop, server)
+    _ENDS.callback(_stop, server)
     for _ in range(600):
         if server.poll() is not None:
             break
