@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 # fmt: off
@@ -20,6 +21,7 @@ _PARTS: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def is_answer_column(name: str) -> bool:
     """Whether a column is named like something that holds an answer.
 
