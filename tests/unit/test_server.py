@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from server_stub import Answer, Body, Stub, as_vllm, chat, refused, serving
 
@@ -23,6 +26,7 @@ from mmupt.errors import ConfigError, InputError, ServerError
 from mmupt.server.address import base_url
 from mmupt.server.answerer import GIVE_UP_AFTER, ServerAnswerer
 from mmupt.server.cache import Replies
+from mmupt.server.replies import BrokenReplyError, packed, read_reply, unpacked
 from mmupt.types import Completion, Finish
 
 PATIENCE = 300
@@ -269,6 +273,63 @@ def test_a_bad_reply_is_missing_and_reported_never_wrong(stub: Stub, reason: str
     assert answerer.tally.replies == 2
     with pytest.raises(ServerError, match=r"1 of 3 replies did not come.*max_failed=0\.334"):
         answerer.check_failures()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["choices", "message", "content", "finish_reason", "index", "logprobs",
+                         "logprob", "usage", "completion_tokens"]) | st.text(max_size=4),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.binary(max_size=64) | JSON.map(lambda tree: json.dumps({"choices": [tree]}).encode())
+       | JSON.map(lambda tree: json.dumps(tree).encode()))  # fmt: skip
+def test_no_reply_breaks_the_reader(body: bytes) -> None:
+    try:
+        answered = read_reply(body, 2, 16)
+    except BrokenReplyError as error:
+        reason = str(error)
+    else:
+        reason = ""
+        assert 1 <= len(answered.completions) <= 2
+        assert unpacked(packed(answered)).completions == answered.completions
+        for one in answered.completions:
+            assert one is None or one.text.encode("utf-8").decode("utf-8") == one.text
+    assert reason.isprintable()
+
+
+@given(st.text(), st.booleans(), st.lists(st.floats(-99, 0), min_size=1, max_size=5))
+def test_a_good_reply_is_read_whole(text: str, cut: bool, logprobs: list[float]) -> None:
+    choice = {
+        "index": 0, "message": {"content": text}, "finish_reason": "length" if cut else "stop",
+        "logprobs": {"content": [{"token": "x", "logprob": one} for one in logprobs]},
+    }  # fmt: skip
+    (one,) = read_reply(json.dumps({"choices": [choice]}).encode(), 1, 16).completions
+    assert one is not None
+    assert one.text == text
+    assert one.finish is (Finish.LENGTH if cut else Finish.STOP)
+    assert (list(one.logprobs), one.length) == (logprobs, len(logprobs))
+
+
+def test_a_number_that_no_float_holds_is_no_log_probability() -> None:
+    choice = {
+        "message": {"content": "x"}, "finish_reason": "stop",
+        "logprobs": {"content": [{"logprob": -(10**400)}]},
+    }  # fmt: skip
+    with pytest.raises(BrokenReplyError, match="are no numbers"):
+        read_reply(json.dumps({"choices": [choice]}).encode(), 1, 16)
+
+
+def test_it_works_inside_a_running_loop(stub: Stub) -> None:
+    async def notebook() -> Any:
+        return texts(ask(stub, words(1), greedy(1, PARAMS))[0])
+
+    assert asyncio.run(notebook()) == [[["greedy"]]]
 
 
 def test_a_broken_reply_is_asked_for_again(stub: Stub) -> None:

@@ -22,6 +22,7 @@ from server_stub import Answer, Body, Stub, chat, refused, serving
 from mmupt import cli
 from mmupt.asking.answerer import SamplingParams, greedy
 from mmupt.asking.prompt import Prompt
+from mmupt.cli.served import WORDS, served_lines
 from mmupt.data.handwriting import panels, write_pictures, write_rows
 from mmupt.demo import embedded
 from mmupt.policy.answers import LocalAnswerer
@@ -279,6 +280,22 @@ def test_nobody_answers(
     assert (code, "http://127.0.0.1:9/v1 does not answer" in error) == (2, True)
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_what_was_asked_is_said_in_both_languages(
+    stub: Stub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [one for one in arguments(stub, place, tmp_path / "run") if one != "--json"]
+    for lang in ("en", "ja"):
+        code, printed, _ = call([*given, "--lang", lang], capsys)
+        assert code == 0
+        shown = "".join(printed.split())
+        counts = {"replies": 56, "remembered": 0, "requests": 56, "prompt_tokens": 56 * 7,
+                  "completion_tokens": 56 * 9}  # fmt: skip
+        line = WORDS[lang]["asked"].format(model="tiny", url=stub.url, **counts)
+        assert "".join(line.split()) in shown
+    assert WORDS["en"].keys() == WORDS["ja"].keys()
+    assert list(served_lines({}, "ja")) == []
 
 
 def test_the_key_is_in_no_file(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -93,7 +93,7 @@ def vote(
     as_json: JsonOption = False,
 ) -> None:
     """Pilot: votes without training, and whether label-free training is worth a run."""
-    from mmupt.cli.served import with_server
+    from mmupt.cli.served import served_lines, with_server
     from mmupt.pipeline.pilot import with_votes
     from mmupt.pipeline.pilot_audit import read_audit
     from mmupt.report.pilot_plot import write_pilot_png
@@ -118,7 +118,7 @@ def vote(
     console = Console()
     for part in pilot_view(metrics, lang):
         console.print(part, highlight=False)
-    for line in _served_lines(metrics.get("server", {})):
+    for line in served_lines(metrics.get("server", {}), lang):
         console.print(line, highlight=False, markup=False)
     for name in ("votes.parquet", "metrics.json", "summary.png"):
         console.print(f"[dim]{out / name}[/dim]", soft_wrap=True)
@@ -166,18 +166,6 @@ def _vote_there(
         ):
             maker = PromptMaker(config.views, max_pixels=config.model.max_pixels, seed=config.seed)
             return run_votes(There(answerer, folder.root, config, log, maker), rows, truth, lang)
-
-
-def _served_lines(server: Mapping[str, Any]) -> Iterator[str]:
-    """What a server was asked, for the terminal."""
-    if server:
-        yield (
-            f"{server['model']} at {server['url']}: {server['replies']} replies, "
-            f"{server['remembered']} of them remembered; {server['requests']} requests, "
-            f"{server['prompt_tokens']} + {server['completion_tokens']} tokens"
-        )
-    if server.get("failed"):
-        yield f"{server['failed']} replies did not come; they are no part of the votes"
 
 
 def study(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmupt.cli.options import Lang
@@ -53,6 +53,33 @@ def with_server(
     return config.model_copy(
         update={"model": config.model.model_copy(update={"path": path}), "server": section}
     )
+
+
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "asked": "{model} at {url}: {replies} replies, {remembered} of them remembered; "
+        "{requests} requests, {prompt_tokens} + {completion_tokens} tokens",
+        "failed": "{failed} replies did not come; they are no part of the votes",
+    },
+    "ja": {
+        "asked": "{model}({url}):応答 {replies} 件(うち記憶済み {remembered} 件)、"
+        "リクエスト {requests} 件、トークン {prompt_tokens} + {completion_tokens}",
+        "failed": "応答のうち {failed} 件は得られず、投票に含まれていません",
+    },
+}
+
+
+def served_lines(server: Mapping[str, Any], lang: Lang) -> Iterator[str]:
+    """What a server was asked and what did not come, for the terminal; nothing without one.
+
+    Args:
+        server: as in `metrics.json`.
+        lang: language of the lines.
+    """
+    if server:
+        yield WORDS[lang]["asked"].format(**server)
+    if server.get("failed"):
+        yield WORDS[lang]["failed"].format(**server)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Nothing is taken on trust: not the shape, not the number of choices, not the len
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +117,7 @@ def _logprobs(value: Any) -> tuple[float, ...]:
     numbers = [
         float(one)
         for one in found
-        if isinstance(one, int | float) and not isinstance(one, bool) and not math.isnan(one)
+        if isinstance(one, int | float) and not isinstance(one, bool) and -1e9 <= one <= 1.0
     ]
     if len(numbers) < len(found):
         raise BrokenReplyError("the log-probabilities of a choice are no numbers")
