@@ -231,6 +231,9 @@ class TrainConfig(Section):
     forward pass. The prompt stays shared."""
     freeze_vision: bool = False
     """Leave the vision tower as it is."""
+    zero_stage: Literal[0, 1] = 0
+    """1: the processes of `mmupt launch` share the optimizer's state out instead of holding all of
+    it each (ZeRO stage 1, arXiv 1910.02054), in SFT as well. Changes memory, not the result."""
     bf16: bool = False
     """Compute the update's forward passes in bfloat16 where that is safe (autocast)."""
     micro_batch_size: Positive = 64

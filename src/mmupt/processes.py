@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -116,10 +116,86 @@ class Processes:
         """
         if self.count == 1:
             return
-        import torch
         import torch.distributed as dist
 
         trained = list(parameters)
+        for bucket in _buckets(self._gradients(trained)):
+            flat = _flat(bucket)
+            with _meeting():
+                dist.all_reduce(flat)
+            _unflatten(flat, bucket)
+
+    def reduce_gradients(
+        self, parameters: Sequence[nn.Parameter], owners: Sequence[int]
+    ) -> list[bool]:
+        """`sum_gradients`, but each sum is only in the process that owns the parameter; the others
+        have no gradient of it any more.
+
+        Args:
+            owners: rank of each parameter's owner.
+
+        Returns:
+            For each parameter whether any process had a gradient.
+        """
+        if self.count == 1:
+            return [p.grad is not None for p in parameters]
+        import torch.distributed as dist
+
+        gradients = self._gradients(parameters)
+        there = [p.grad is not None for p in parameters]
+        kept = [owner for owner, is_there in zip(owners, there, strict=True) if is_there]
+        for rank in range(self.count):
+            for bucket in _buckets(
+                g for g, owner in zip(gradients, kept, strict=True) if owner == rank
+            ):
+                flat = _flat(bucket)
+                with _meeting():
+                    dist.reduce(flat, rank)
+                if rank == self.rank:
+                    _unflatten(flat, bucket)
+        for parameter, owner in zip(parameters, owners, strict=True):
+            if owner != self.rank:
+                parameter.grad = None
+        return there
+
+    def hand_out(self, tensors: Sequence[torch.Tensor], owners: Sequence[int]) -> None:
+        """Every process gets each tensor, in place, as its owner has it."""
+        if self.count == 1:
+            return
+        import torch.distributed as dist
+
+        for rank in range(self.count):
+            own = (t for t, owner in zip(tensors, owners, strict=True) if owner == rank)
+            for bucket in _buckets(own):
+                flat = _flat(bucket)
+                with _meeting():
+                    dist.broadcast(flat, rank)
+                _unflatten(flat, bucket)
+
+    def collect(self, mine: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What all processes have under different names, in the main one and on the CPU; the others
+        get nothing."""
+        import torch
+        import torch.distributed as dist
+
+        found = {name: tensor.cpu() for name, tensor in mine.items()} if self.main else {}
+        told = self.gather([(name, tuple(t.shape), t.dtype) for name, t in mine.items()])
+        for rank, there in enumerate(told[1:], start=1):
+            for name, shape, dtype in there:
+                if rank == self.rank:
+                    with _meeting():
+                        dist.send(mine[name].cpu().contiguous(), 0)
+                elif self.main:
+                    found[name] = torch.empty(shape, dtype=dtype)
+                    with _meeting():
+                        dist.recv(found[name], rank)
+        return found
+
+    def _gradients(self, trained: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+        """Gradients of what any process has one of; where this one has none it becomes zero."""
+        import torch
+        import torch.distributed as dist
+
         there = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)
         with _meeting():
             dist.all_reduce(there)
@@ -130,13 +206,7 @@ class Processes:
                     kind = getattr(parameter, "grad_dtype", None)  # float32 for bfloat16 weights
                     parameter.grad = torch.zeros_like(parameter, dtype=kind)
                 gradients.append(parameter.grad)
-        for bucket in _buckets(gradients):
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
-            with _meeting():
-                dist.all_reduce(flat)
-            parts = torch.split(flat, [gradient.numel() for gradient in bucket])
-            for gradient, part in zip(bucket, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
+        return gradients
 
 
 ALONE = Processes()
@@ -217,3 +287,18 @@ def _buckets(gradients: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         size += own
     if bucket:
         yield bucket
+
+
+def _flat(bucket: Sequence[torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    return torch.cat([tensor.reshape(-1) for tensor in bucket])
+
+
+def _unflatten(flat: torch.Tensor, bucket: Sequence[torch.Tensor]) -> None:
+    """Copy back what `_flat` took."""
+    import torch
+
+    parts = torch.split(flat, [tensor.numel() for tensor in bucket])
+    for tensor, part in zip(bucket, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))

@@ -22,7 +22,9 @@ from mmupt.events import EventLog, SilentLog, jsonable
 from mmupt.policy.model import load_policy
 from mmupt.processes import ALONE, Processes, connect, disconnect
 from mmupt.runs import write_json
+from mmupt.train.checkpoint import load_state, save_state
 from mmupt.train.judge import judge
+from mmupt.train.optim import clip_and_step, make_optimizer, sum_gradients
 from mmupt.train.stage import Run
 from mmupt.train.update import update
 from mmupt.types import Sample
@@ -135,10 +137,79 @@ def meet(processes: Processes, folder: Path) -> None:
     write_json(folder / f"meet-{rank}.json", found)
 
 
+def small_model() -> nn.ParameterDict:
+    """Matrices and vectors of different size, one in bfloat16, and one that never has a gradient."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = {"a": (4, 6), "b": (5,), "c": (3, 7), "d": (8,), "never": (2,), "low": (6, 3)}
+    model = nn.ParameterDict(
+        {
+            name: nn.Parameter(torch.randn(shape, generator=generator))
+            for name, shape in shapes.items()
+        }
+    )
+    model["low"] = nn.Parameter(model["low"].detach().bfloat16())
+    return model
+
+
+def gradient(name: str, step: int, rank: int, shape: torch.Size) -> torch.Tensor | None:
+    """What a process adds to a gradient; the second one alone has one of "d"."""
+    if name == "never" or (name == "d" and rank == 0):
+        return None
+    key = 1000 * step + 10 * rank + ord(name[0])
+    return torch.randn(shape, generator=torch.Generator().manual_seed(key))
+
+
+def descend(
+    model: nn.ParameterDict,
+    optimizer: torch.optim.Optimizer,
+    steps: range,
+    processes: Processes,
+    ranks: range,
+) -> list[float]:
+    """Steps of AdamW on the summed gradients of `ranks`; returns their norms."""
+    norms = []
+    for step in steps:
+        for name, parameter in model.items():
+            for rank in ranks:
+                own = gradient(name, step, rank, parameter.shape)
+                if own is not None:
+                    before = 0.0 if parameter.grad is None else parameter.grad
+                    parameter.grad = before + own
+        sum_gradients(model.parameters(), optimizer, processes)
+        norms.append(clip_and_step(model.parameters(), optimizer, 2.0))
+    return norms
+
+
+def shard(processes: Processes, folder: Path) -> None:
+    """Two steps, a point, two more from it: with the optimizer's state shared out, and whole."""
+    for stage in (0, 1):
+        model = small_model()
+        optimizer = make_optimizer(model, 1e-2, 0.1, stage, processes)
+        own = range(processes.rank, processes.rank + 1)
+        state = folder / f"state-{stage}"
+        norms = descend(model, optimizer, range(2), processes, own)
+        save_state(state, 2, model, optimizer, {}, processes=processes)
+        held = sum(t.numel() for kept in optimizer.state.values() for t in kept.values() if t.ndim)
+        processes.wait()
+        resumed = small_model()
+        optimizer = make_optimizer(resumed, 1e-2, 0.1, stage, processes)
+        assert load_state(state, resumed, optimizer, {}, processes) == (2, {})
+        norms += descend(resumed, optimizer, range(2, 4), processes, own)
+        save_file(
+            {name: p.detach() for name, p in resumed.items()},
+            folder / f"shard-{stage}-{processes.rank}.safetensors",
+        )
+        write_json(folder / f"shard-{stage}-{processes.rank}.json", {"norms": norms, "held": held})
+
+
 if __name__ == "__main__":
-    WHAT: dict[str, Callable[[Processes, Path], None]] = {"learn": learn, "meet": meet}
+    WHAT: dict[str, tuple[Callable[[Processes, Path], None], ...]] = {
+        "learn": (learn,),
+        "meet": (meet, shard),  # small buckets for both
+    }
     together = connect()
     assert together is not ALONE
     torch.set_num_threads(1)
-    WHAT[sys.argv[1]](together, Path(sys.argv[2]))
+    for part in WHAT[sys.argv[1]]:
+        part(together, Path(sys.argv[2]))
     disconnect()

@@ -21,6 +21,7 @@ from torch import nn
 from mmupt.errors import RunFolderError
 from mmupt.events import jsonable
 from mmupt.processes import ALONE, Processes
+from mmupt.train.optim import ShardedAdamW
 
 
 def save_state(
@@ -38,13 +39,16 @@ def save_state(
         extra: further named tensors, such as a teacher's weights (see `weights`).
         notes: anything JSON, such as what a guard remembers.
     """
+    kept = _optimizer_tensors(model, optimizer)
+    if isinstance(optimizer, ShardedAdamW):
+        kept = processes.collect(kept)
     if not processes.main:
         return
     temporary = folder / f".tmp-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file(_contiguous(weights(model)), temporary / "model.safetensors")
-    save_file(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
+    save_file(kept, temporary / "optimizer.safetensors")
     for name, tensors in extra.items():
         save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
     state = jsonable({"step": step, "notes": notes or {}})
@@ -129,6 +133,8 @@ def _restore_optimizer(
     for key, value in saved.items():
         name, _, kind = key.rpartition(".")
         parameter = places[name]
+        if isinstance(optimizer, ShardedAdamW) and not optimizer.owns(parameter):
+            continue
         optimizer.state[parameter][kind] = value if kind == "step" else value.to(parameter.device)
 
 

@@ -187,7 +187,9 @@ def _steps(
     reference = None
     if config.beta:  # a frozen teacher is the model of the round's start already
         reference = teacher if teacher is not None and moving is None else policy.reference()
-    optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
+    optimizer = make_optimizer(
+        policy.model, config.learning_rate, config.weight_decay, config.zero_stage, run.processes
+    )
     extra = {} if moving is None else {"teacher": moving.averages}
     if guard is not None:
         extra["best"] = guard.best

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from mmupt.errors import ConfigError
+from mmupt.processes import ALONE, Processes
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -54,10 +55,80 @@ class MasterAdamW(torch.optim.AdamW):
         return result
 
 
+class ShardedAdamW(MasterAdamW):
+    """MasterAdamW whose state is shared out over the processes (ZeRO stage 1, arXiv 1910.02054).
+
+    Every trained parameter has an owner, which alone gets the sum of its gradients, keeps its
+    moments and master, and moves it; then it hands the result to the others. The update is that of
+    `MasterAdamW`, as AdamW treats each number by itself.
+
+    Attributes:
+        owners: rank of each parameter's owner, in the order of the parameter groups.
+    """
+
+    def __init__(self, params: Any, lr: float, processes: Processes) -> None:
+        super().__init__(params, lr)
+        self.processes = processes
+        self._all = [p for group in self.param_groups for p in group["params"]]
+        self.owners = share_out([p.numel() for p in self._all], processes.count)
+        self._mine = {
+            id(p)
+            for p, owner in zip(self._all, self.owners, strict=True)
+            if owner == processes.rank
+        }
+        self._there = [False] * len(self._all)
+
+    def owns(self, parameter: nn.Parameter) -> bool:
+        """Whether this process has the state of a parameter."""
+        return id(parameter) in self._mine
+
+    def reduce_gradients(self) -> None:
+        """Sum the gradients of all processes, each in its owner alone."""
+        self._there = self.processes.reduce_gradients(self._all, self.owners)
+
+    def clip(self, max_grad_norm: float) -> float:
+        """Scale the gradients, of all owners alike; returns the norm over all parameters."""
+        own = [p.grad for p in self._all if p.grad is not None]
+        squares = [float(torch.linalg.vector_norm(g, dtype=torch.float64)) ** 2 for g in own]
+        (whole,) = self.processes.sum([sum(squares)])
+        norm = math.sqrt(whole)
+        for gradient in own:
+            gradient.mul_(min(1.0, max_grad_norm / (norm + 1e-6)))
+        return norm
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Move what this process owns, and get the rest from its owners."""
+        result = super().step(closure)
+        moved = [
+            (p.data, owner)
+            for p, owner, there in zip(self._all, self.owners, self._there, strict=True)
+            if there
+        ]
+        self.processes.hand_out([t for t, _ in moved], [owner for _, owner in moved])
+        return result
+
+
+def share_out(sizes: Sequence[int], count: int) -> list[int]:
+    """Which of `count` owners each item goes to: the largest first, each to whoever has least."""
+    loads, owners = [0] * count, [0] * len(sizes)
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        owners[index] = loads.index(min(loads))
+        loads[owners[index]] += sizes[index]
+    return owners
+
+
 def make_optimizer(
-    model: nn.Module, learning_rate: float, weight_decay: float
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    zero_stage: int = 0,
+    processes: Processes = ALONE,
 ) -> torch.optim.AdamW:
     """AdamW on what is trained; weight decay on matrices only, not on norms and biases.
+
+    Args:
+        zero_stage: 1: its state is shared out over `processes`, where there are several.
 
     Raises:
         ConfigError: nothing is trained, or the model is held in float16.
@@ -72,13 +143,13 @@ def make_optimizer(
             "model.dtype is 'float16', in which small gradients become zero; train in 'bfloat16' "
             "or 'float32'"
         )
-    return MasterAdamW(
-        [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=learning_rate,
-    )
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    if zero_stage and processes.count > 1:
+        return ShardedAdamW(groups, learning_rate, processes)
+    return MasterAdamW(groups, lr=learning_rate)
 
 
 def lr_factor(kind: Schedule, step: int, warmup_steps: int, total_steps: int) -> float:
@@ -103,11 +174,24 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         group["lr"] = learning_rate
 
 
+def sum_gradients(
+    parameters: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer, processes: Processes
+) -> None:
+    """Sum the processes' gradients where the optimizer needs them; a meeting."""
+    if isinstance(optimizer, ShardedAdamW):
+        optimizer.reduce_gradients()
+    else:
+        processes.sum_gradients(parameters)
+
+
 def clip_and_step(
     parameters: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer, max_grad_norm: float
 ) -> float:
     """Clip the gradient by its norm, update, clear. Returns the norm before clipping."""
-    norm = torch.nn.utils.clip_grad_norm_(list(parameters), max_grad_norm)
+    if isinstance(optimizer, ShardedAdamW):
+        norm: float | torch.Tensor = optimizer.clip(max_grad_norm)
+    else:
+        norm = torch.nn.utils.clip_grad_norm_(list(parameters), max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(norm)

@@ -17,7 +17,13 @@ from mmupt.policy.model import Policy
 from mmupt.policy.score import completion_logprobs, token_batch
 from mmupt.processes import ALONE, Processes
 from mmupt.train.checkpoint import load_state, save_state
-from mmupt.train.optim import clip_and_step, lr_factor, make_optimizer, set_learning_rate
+from mmupt.train.optim import (
+    clip_and_step,
+    lr_factor,
+    make_optimizer,
+    set_learning_rate,
+    sum_gradients,
+)
 from mmupt.types import LabelledSample
 
 
@@ -58,6 +64,7 @@ def run_sft(
     seed: int,
     stage: str = "sft",
     processes: Processes = ALONE,
+    zero_stage: int = 0,
 ) -> None:
     """Minimise the mean negative log-likelihood of the target tokens, in place.
 
@@ -66,7 +73,9 @@ def run_sft(
     Each process takes its share of every batch; gradients are summed over them.
     """
     steps = total_steps(len(rows), config)
-    optimizer = make_optimizer(policy.model, config.learning_rate, config.weight_decay)
+    optimizer = make_optimizer(
+        policy.model, config.learning_rate, config.weight_decay, zero_stage, processes
+    )
     done, _ = load_state(state_dir, policy.model, optimizer, {}, processes)
     log.emit("run_resumed" if done else "stage_started", stage=stage, step=done, total_steps=steps)
     policy.model.train()
@@ -91,7 +100,7 @@ def run_sft(
             loss = -(logps_NT * targets.mask_NT).sum() / tokens
             loss.backward()  # type: ignore[no-untyped-call]
             own = float(loss.detach())
-        processes.sum_gradients(policy.model.parameters())
+        sum_gradients(policy.model.parameters(), optimizer, processes)
         (total,) = processes.sum([own])
         norm = clip_and_step(policy.model.parameters(), optimizer, config.max_grad_norm)
         log.emit(

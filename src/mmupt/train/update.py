@@ -27,7 +27,7 @@ from mmupt.policy.score import TokenBatch, completion_logprobs, pad_right, token
 from mmupt.processes import ALONE, Processes
 from mmupt.train.loss import loss_denominator, reduce_loss, token_loss
 from mmupt.train.microbatch import Piece, TokenBudget, micro_batches
-from mmupt.train.optim import clip_and_step
+from mmupt.train.optim import clip_and_step, sum_gradients
 from mmupt.train.rollout import Group
 from mmupt.types import Finish
 
@@ -123,7 +123,7 @@ def update(
             groups = [pieces for _, pieces in batch]
             accumulate_gradients(policy, groups, config, reference, total, single, budget, stats)
             trained = [p for p in policy.model.parameters() if p.requires_grad]
-            processes.sum_gradients(trained)
+            sum_gradients(trained, optimizer, processes)
             with part("optimizer"):
                 stats.grad_norms.append(clip_and_step(trained, optimizer, config.max_grad_norm))
     stats.loss, stats.tokens, stats.entropy, stats.kl, stats.clipped = processes.sum(
