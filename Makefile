@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Processes of the tests, of one thread each; 0: pytest's own. The tests of a file stay together.
 WORKERS ?= 2
 
-.PHONY: demo test check setup postgres chromium base-model clean
+.PHONY: demo test test-trl test-wheel check setup postgres chromium base-model clean
 
 demo: setup
 	$(BIN)/mmupt demo
@@ -14,6 +14,23 @@ test: setup postgres chromium
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Rounds by TRL's trainer, in an environment of its own: TRL brings much that nobody else needs.
+test-trl: .venv-trl/.installed
+	.venv-trl/bin/pytest tests/trl
+
+.venv-trl/.installed: pyproject.toml constraints.txt
+	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,trl]'
+	touch $@
+
+# The wheel in an empty environment, outside the source tree: its help, and its demo.
+test-wheel:
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	build/wheel/venv/bin/python -m pip install --quiet --constraint constraints.txt build/wheel/*.whl
+	cd build/wheel && venv/bin/mmupt --version && venv/bin/mmupt demo --out demo
 
 check: setup
 	$(BIN)/ruff check .
@@ -54,4 +71,4 @@ base-model: setup
 	$(BIN)/python scripts/pretrain_base.py --out src/mmupt/embedded/model
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) .venv-trl build dist src/*.egg-info
