@@ -103,7 +103,7 @@ def test_the_folders_of_vote_and_bias_have_reports_of_their_own(tmp_path: Path) 
     write_parts(made)
     text, figures = written(made / "pilot")
     assert "SFT first. " in text
-    assert "No stage has been evaluated yet." in text
+    assert "No stage has been evaluated yet." not in text
     assert figures["headline"] == {"en": "SFT first.", "ja": "先にSFT。"}
     pictures = [path.name for path in write_report(made / "bias" / "round-1")]
     assert pictures == ["index.html", "report.json"]  # no summary.png over their own pictures

@@ -253,6 +253,8 @@ def report_values(report: Report, lang: str) -> dict[str, Any]:
     verdict = verdict_lines(run.metrics, lang, guard=report.facts is None)
     if report.facts and tells_gain(facts, run.metrics):
         verdict = verdict[1:]
+    if not stages and not report.facts and (report.pilot or report.biases):
+        verdict = []  # a folder of `mmupt vote` or `mmupt bias` was never meant to have stages
     return {
         "lang": lang,
         "t": texts,
