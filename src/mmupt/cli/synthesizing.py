@@ -188,7 +188,8 @@ def _check_room(config: Config, order: Order) -> None:
     check_folder(config.model.path)
     room = config.synthesis.max_completion_length
     train = config.train.model_copy(update={"max_completion_length": room})
-    asked = longest_requests(order.samples, config.synthesis)
+    brief = order.sft_questions is not None
+    asked = longest_requests(order.samples, config.synthesis, brief=brief)
     try:
         common.check_new_run(config.model_copy(update={"train": train}), order.where.folder, asked)
     except InputError as error:

@@ -42,7 +42,7 @@ _TAIL = re.compile(
 )
 _TURN = re.compile(r"^\s*(?:system|user|assistant|human)\s*[:：]", re.MULTILINE | re.IGNORECASE)
 _ADDRESS = re.compile(r"\b(?:https?|ftp|file)://|\bdata:[a-z]+/", re.IGNORECASE)
-_MANY = re.compile(r"\n\s*\n+")
+_EDGES = re.compile(r" ?\n\s*")
 _SPACE = re.compile(r"[^\S\n]+")
 _ENDS = '*_`"“”「」『』 \t\n'
 
@@ -137,7 +137,7 @@ def _without_frame(text: str) -> str | Written:
     tail = _TAIL.search(text)
     if tail:
         text = text[: tail.start()]
-    text = _SPACE.sub(" ", _MANY.sub("\n", text)).strip()
+    text = _EDGES.sub("\n", _SPACE.sub(" ", text)).strip()
     pair = len(text) > 1 and text[0] in _ENDS and text[-1] in _ENDS
     return text.strip(_ENDS) if pair else text
 

@@ -419,7 +419,9 @@ def _whole(answerer: Answerer, replies: list[Replies], things: int) -> list[Repl
     return replies
 
 
-def longest_requests(samples: Sequence[Sample], config: SynthesisConfig) -> list[Sample]:
+def longest_requests(
+    samples: Sequence[Sample], config: SynthesisConfig, *, brief: bool = False
+) -> list[Sample]:
     """What the writer is asked about the rows with the longest questions and with most pictures."""
     by_text = sorted(samples, key=lambda s: len(s.problem), reverse=True)
     by_pictures = sorted(samples, key=lambda s: len(s.images), reverse=True)
@@ -428,7 +430,7 @@ def longest_requests(samples: Sequence[Sample], config: SynthesisConfig) -> list
         question = sample.problem.replace(IMAGE_MARK, " ")
         language = language_for(question, config)
         example = Example(question, _LONG_ANSWER) if config.mode == "in-context" else None
-        request = Request(len(sample.images), language, "choice", "harder", example)
+        request = Request(len(sample.images), language, "choice", "harder", example, brief)
         asked.append(replace(sample, problem=writing_prompt(request), paraphrases=()))
     return asked
 

@@ -13,9 +13,11 @@ from mmupt.asking.prompt import IMAGE_MARK
 from mmupt.synthesis.language import Language
 from mmupt.words import texts
 
-# What a tokenizer may read as more than letters: tags of any kind, pipes in brackets.
+# What a tokenizer, or a page, may read as more than letters: tags, pipes in brackets.
 TEMPLATE = re.compile(
-    r"<\|[^<>]{0,60}|\|>|</?[A-Za-z_][\w.:/|-]{1,60}>|\[/?INST\]|<</?SYS>>|<[/|]?s>", re.IGNORECASE
+    r"<\|[^<>]{0,60}|\|>|</?[A-Za-z_][\w.:/|-]{1,60}(?:\s[^<>=]{1,40}=[^<>]{0,200})?>"
+    r"|\[/?INST\]|<</?SYS>>|<[/|]?s>",
+    re.IGNORECASE,
 )
 _FENCE = re.compile(r"^\s*-{3,}\s*$", re.MULTILINE)
 
