@@ -117,12 +117,13 @@ def step_cost(
 
 def company(policy: Policy, config: Config) -> tuple[Policy | None, Policy | None]:
     """Teacher and KL reference as a round has them; one model where they are the same."""
-    teacher = None
-    if config.consensus.teacher != "online":
-        teacher = policy.clone() if config.consensus.teacher == "ema" else policy.reference()
+    teacher, consensus = None, config.consensus
+    if consensus.teacher != "online" and consensus.votes is None:
+        teacher = policy.clone() if consensus.teacher == "ema" else policy.reference()
     if not config.train.beta:
         return teacher, None
-    return teacher, teacher if config.consensus.teacher == "frozen" else policy.reference()
+    frozen = teacher is not None and consensus.teacher == "frozen"
+    return teacher, teacher if frozen else policy.reference()
 
 
 def full_group(

@@ -31,6 +31,14 @@ TRIED = 8
 """Rows with the most images whose images are read before a server is asked anything."""
 
 
+def rows_per_part(config: Config) -> int:
+    """Questions of a part: their views are held in memory together, decoded.
+
+    Parts are known by number, so nothing may change it that can change when a run is resumed.
+    """
+    return max(1, min(MOST_ROWS, config.eval.batch_size // config.consensus.views))
+
+
 class Asked(Protocol):
     """Who answers, and what a pilot needs beside the answers."""
 
@@ -86,7 +94,7 @@ class Here:
 
     @property
     def rows(self) -> int:
-        return max(1, min(MOST_ROWS, self.config.eval.batch_size // self.config.consensus.views))
+        return rows_per_part(self.config)
 
     def answerer(self) -> Answerer:
         from mmupt.policy.answers import StreamedAnswerer
@@ -133,7 +141,7 @@ class There:
 
     @property
     def rows(self) -> int:
-        return MOST_ROWS
+        return rows_per_part(self.config)
 
     def answerer(self) -> Answerer:
         return self.served

@@ -104,14 +104,15 @@ def train_beside(
     config = run.config
     if config.train.freeze_vision:
         freeze_vision(policy.model)  # before the teacher, who shares what is frozen
-    teacher = None
-    if config.consensus.teacher != "online":
+    teacher, recorded = None, config.consensus.votes is not None
+    if config.consensus.teacher != "online" and not recorded:
         teacher = policy.clone() if config.consensus.teacher == "ema" else policy.reference()
     labeller = None
-    if teacher is not None:
-        labeller = TeacherVotes(
-            teacher, run.prompts, config.consensus, config.train.max_completion_length, run.seed,
-            config.train.micro_batch_size, run.processes,
+    if teacher is not None or recorded:
+        labeller = TeacherVotes(  # recorded votes are read, and nobody is asked
+            policy if teacher is None else teacher, run.prompts, config.consensus,
+            config.train.max_completion_length, run.seed, config.train.micro_batch_size,
+            run.processes,
         )  # fmt: skip
     return _train(
         policy, samples, run, labeller, teacher, after_step, make_guard(samples, run, audit), known
