@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("train",),  # labels, advantages, losses, updates
     ("trl",),  # rounds by TRL's trainer
     ("evaluate",),  # scores; reads answers as training does (train.labels)
+    ("bridges",),  # our questions and rules in other people's evaluation tools
     ("pipeline",),  # stages and rounds
     ("pool",),  # votes over shards, by many workers
     ("export",),  # models for others
@@ -338,6 +339,7 @@ def test_importing_the_package_is_light() -> None:
         "show",
         "bias",
         "compare",
+        "eval-task",
         "data",
         "data check",
         "data convert",

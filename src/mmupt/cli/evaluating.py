@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     """Add these verbs, in the order of the help page."""
     app.command("eval")(evaluate)
     app.command()(compare)
+    app.command("eval-task")(eval_task)
 
 
 def evaluate(
@@ -96,12 +97,8 @@ def evaluate(
     from mmupt.errors import ConfigError
     from mmupt.evaluate.asking import Plan
 
-    if (data is None) == (benchmark is None):
-        raise ConfigError("give one of --data FILE and --benchmark NAME")
-    if (benchmark is None) != (data_dir is None):
-        raise ConfigError("--benchmark and --data-dir belong together")
+    _check_source(data, benchmark, data_dir, split)
     for given, option, needs, other in (
-        (split, "--split", benchmark, "--benchmark"),
         (judge_model, "--judge-model", judge, "--judge"),
         (judge_api_key_env, "--judge-api-key-env", judge, "--judge"),
     ):
@@ -168,6 +165,61 @@ def compare(
 
     for part in comparison_view(found):
         Console().print(part, highlight=False)
+
+
+def eval_task(
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    name: Annotated[
+        str, typer.Option("--name", help="What lmms-eval calls it: letters, digits and _.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", help="Or a public set, see mmupt eval.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder that it was downloaded to.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Its split; default: the one usually reported.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only the first so many questions.")
+    ] = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    skip_bad: SkipBadOption = False,
+) -> None:
+    """Write questions with their scoring rule as a task folder that lmms-eval runs."""
+    from tempfile import TemporaryDirectory
+
+    from mmupt.bridges.lmms import write_task
+
+    _check_source(data, benchmark, data_dir, split)
+    config = _config(config_file, settings, None, skip_bad, data or data_dir, limit)
+    with TemporaryDirectory() as scratch:
+        items, left_out = _source(config, data, benchmark, data_dir, split).items(Path(scratch))
+        for line in left_out:
+            typer.echo(f"left out {line}", err=True)
+        written = write_task(out, name, items, config.eval.max_completion_length)
+    for path in written:
+        typer.echo(str(path))
+    typer.echo(f"python -m lmms_eval --include_path {out} --tasks {name} --model ...")
+
+
+def _check_source(
+    data: Path | None, benchmark: str | None, data_dir: Path | None, split: str | None
+) -> None:
+    """One file, or a benchmark with its folder."""
+    from mmupt.errors import ConfigError
+
+    if (data is None) == (benchmark is None):
+        raise ConfigError("give one of --data FILE and --benchmark NAME")
+    if (benchmark is None) != (data_dir is None):
+        raise ConfigError("--benchmark and --data-dir belong together")
+    if split is not None and benchmark is None:
+        raise ConfigError("--split does nothing without --benchmark")
 
 
 @dataclass(frozen=True)
