@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmupt.bias.figures import Figures
 from mmupt.bias.judge import Says, verdict_of
@@ -160,6 +160,7 @@ def _pairs(
             )
     axes.set_xticks(range(len(names)), [_safe(name) for name in names])
     axes.grid(axis="y", color=HAIRLINE, linewidth=0.7)
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))  # whole percents
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylim(0, max(0.05, axes.get_ylim()[1]) * 1.16)
     axes.legend(
