@@ -55,6 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn = panels("test", ROWS, 0)
     write_pictures(folder, "site", drawn)
     write_rows(folder / "site.jsonl", "site", drawn, answers=False)
+    write_rows(folder / "two.jsonl", "site", drawn[:2], answers=False)
     return folder
 
 
@@ -122,16 +123,18 @@ def test_a_served_model_votes_as_the_same_model_here(
     model = str(embedded("model"))
     stub.answer = Served(load_policy(Path(model), device="cpu"))
     # Only the votes are greedy; the picture test samples.
-    code, printed, _ = call(arguments(stub, place, tmp_path / "there"), capsys)
+    two = str(place / "two.jsonl")
+    there, here = (arguments(stub, place, tmp_path / name) for name in ("there", "here"))
+    there[4] = here[4] = two
+    code, printed, _ = call(there, capsys)
     assert code == 0
-    here = arguments(stub, place, tmp_path / "here")
     here[1:3] = ["--model", model]
     assert call(here, capsys)[0] == 0
     assert rows(tmp_path / "there") == rows(tmp_path / "here")
     assert len({row["pseudo_label"] for row in rows(tmp_path / "here")}) > 1  # it looks
     metrics = json.loads(printed)
     assert metrics["server"]["model"] == "tiny"
-    assert metrics["server"]["requests"] == len(stub.bodies) == ROWS * (2 + 3 * 4)
+    assert metrics["server"]["requests"] == len(stub.bodies) == 2 * (2 + 3 * 4)
     assert metrics["tokens"] == metrics["server"]["completion_tokens"] > 0
 
 
