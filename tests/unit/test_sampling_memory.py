@@ -27,6 +27,7 @@ from mmupt.policy.model import Policy, load_policy
 from mmupt.policy.sampler import decode, prefilled, sample, sample_all
 from mmupt.runs import RunFolder
 from mmupt.train.grpo import train_label_free
+from mmupt.train.lmsi import train_lmsi
 from mmupt.types import Completion, LabelledSample, Sample
 
 __all__ = ["samples"]  # a fixture
@@ -242,6 +243,7 @@ def test_an_evaluation_outside_of_a_round_says_so_too(
         with limited(monkeypatch, most):
             found[name] = stages.evaluate("base"), stages.blind("base")
             stages.label_free(samples, after="base", stage="round-1", key=1)
+            stages.label_free(samples, after="base", stage="lmsi", key=1, method=train_lmsi)
     for one, other in zip(found["whole"], found["short"], strict=True):
         assert all(np.array_equal(getattr(one, c), getattr(other, c)) for c in COLUMNS)
     assert not halvings(tmp_path / "whole")
@@ -250,6 +252,7 @@ def test_an_evaluation_outside_of_a_round_says_so_too(
         ("base", "sampling", False),
         ("base-blind", "sampling", False),
         ("round-1", "sampling", True),
+        ("lmsi", "sampling", False),
     }
     assert all(e["new"] == e["old"] // 2 for e in halved)
 

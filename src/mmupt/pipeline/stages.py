@@ -238,7 +238,8 @@ class Stages:
             self._stage = f"{stage}, unfinished"  # whatever happens now, this is no longer `after`
             if self.config.lora is not None:
                 adapters.attach(policy.model, self.config.lora, self._adapter_seed(stage))
-            outcome = work(policy)
+            with halving(self.log, stage, self.processes):  # a GRPO round has a limit of its own
+                outcome = work(policy)
             labels += outcome.anchors if outcome is not None else 0
             card = model_card(stage, config, labels, how, outcome)
             # First said, then there: killed in between, it is said again, and no label is lost.
