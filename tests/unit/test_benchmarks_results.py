@@ -1,91 +1,18 @@
-"""Rates, pass@k and We-Math's four dimensions, recomputed by hand; a benchmark end to end."""
+"""We-Math's four dimensions recomputed by hand; numbers and choices read out of replies."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from mmupt.benchmarks.reading import chosen, number, same
-from mmupt.benchmarks.results import Rate, Scored, summarise
 from mmupt.benchmarks.rows import LETTERS, BenchmarkRow, Score
-from mmupt.benchmarks.run import Replies, run_benchmark
 from mmupt.benchmarks.wemath_metrics import four_dimensional
-from mmupt.errors import ConfigError, InputError
 from mmupt.types import Sample
-
-RIGHT, WRONG = Score(True, "1", "r"), Score(False, "2", "r")
-SILENT, OPEN = Score(False, None, "r"), Score(None, None, "no reply")
-
-
-def row(name: str, **groups: tuple[str, ...]) -> BenchmarkRow:
-    return BenchmarkRow(Sample(name, "?"), "1", groups=groups)
-
-
-def test_rates_count_what_is_scored() -> None:
-    rate = Rate.of([RIGHT, RIGHT, RIGHT, WRONG, SILENT, OPEN])
-    assert (rate.n, rate.right, rate.accuracy) == (5, 3, 0.6)
-    assert (rate.unscored, rate.unanswered) == (1, 1)
-    # Wilson by hand: z = 1.959964, z^2 = 3.841459; centre (0.6 + 0.3841459) / 1.7682918,
-    # half = z sqrt(0.6 * 0.4 / 5 + 3.841459 / 100) / 1.7682918
-    assert rate.low == pytest.approx(0.556551 - 0.325828, abs=1e-5)
-    assert rate.high == pytest.approx(0.556551 + 0.325828, abs=1e-5)
-
-
-def test_a_rate_of_nothing_is_no_number() -> None:
-    for scores in ([], [OPEN, OPEN]):
-        rate = Rate.of(scores)
-        assert rate.n == 0
-        assert math.isnan(rate.accuracy)
-        assert math.isnan(rate.low)
-
-
-def test_subsets_with_several_values_a_row() -> None:
-    results = summarise("mathvista", [
-        Scored(row("1", skills=("algebra", "logic"), task=("math",)), RIGHT),
-        Scored(row("2", skills=("logic",), task=("math",)), WRONG),
-        Scored(row("3"), OPEN),
-    ])  # fmt: skip
-    assert {k: list(v) for k, v in results.subsets.items()} == {
-        "skills": ["algebra", "logic"], "task": ["math"],
-    }  # fmt: skip
-    logic = results.subsets["skills"]["logic"]
-    assert (logic.n, logic.right) == (2, 1)
-    assert results.subsets["skills"]["algebra"].accuracy == 1.0
-    assert (results.overall.n, results.overall.unscored) == (2, 1)
-    assert results.extra == {}
-
-
-def test_pass_at_k_against_enumeration() -> None:
-    outcomes = [
-        (True, False, False, True),
-        (False, False, False, False),
-        (True, False, False, False),
-    ]
-    scored = [
-        Scored(row(str(i)), RIGHT, tuple(RIGHT if right else WRONG for right in group))
-        for i, group in enumerate(outcomes)
-    ]
-    scored.append(Scored(row("open"), RIGHT, (RIGHT, OPEN, RIGHT, RIGHT)))  # not all are scored
-    passes = {one.k: one for one in summarise("chartqa", scored).passes}
-    assert list(passes) == [1, 2, 4]
-    for k, one in passes.items():
-        chances = [
-            sum(any(drawn) for drawn in itertools.combinations(group, k)) / math.comb(4, k)
-            for group in outcomes
-        ]
-        assert one.mean == pytest.approx(sum(chances) / 3)
-        assert one.n == 3
-        assert one.low <= one.mean <= one.high
-    assert summarise("chartqa", [Scored(row("1"), RIGHT)]).passes == ()
-
 
 # --- We-Math --------------------------------------------------------------------------------------
 
@@ -232,79 +159,3 @@ def test_hostile_answers_end_in_a_verdict(text: str) -> None:
     assert same("1", text) is False
     assert chosen(text, ["1", "2"]) is None
     number(text)
-
-
-# --- end to end -----------------------------------------------------------------------------------
-
-
-def folder(tmp_path: Path) -> tuple[Path, Path]:
-    data, work = tmp_path / "easy", tmp_path / "work"
-    (data / "test" / "images").mkdir(parents=True)
-    work.mkdir()
-    Image.new("RGB", (64, 64), (0, 0, 255)).save(data / "test" / "images" / "3.png")
-    (data / "test" / "questions.json").write_text(json.dumps([
-        ["what shape is in the image?", "circle", 3],
-        ["what color is the circle?", "blue", 3],
-        ["is there a circle?", "yes", 3],
-        ["is there a triangle?", "no", 3],
-    ]))  # fmt: skip
-    return data, work
-
-
-def test_a_benchmark_end_to_end(tmp_path: Path) -> None:
-    data, work = folder(tmp_path)
-    batches: list[int] = []
-    done: list[int] = []
-
-    def ask(samples: Sequence[Sample]) -> list[Replies]:
-        batches.append(len(samples))
-        for sample in samples:
-            assert len(sample.images) == sample.problem.count("<image>") == 1
-        said: dict[str, Replies] = {
-            "test-1": Replies("It is a circle.", ("circle", "triangle")),
-            "test-2": Replies("red", ("blue", "blue")),
-            "test-3": Replies("", ("no", "no")),
-            "test-4": Replies(None, ("no", None)),
-        }
-        return [said[sample.id] for sample in samples]
-
-    results = run_benchmark("easy-VQA", data, work, ask, batch_size=3, progress=done.append)
-    assert (batches, done) == ([3, 1], [3, 4])
-    rate = results.overall
-    assert (rate.n, rate.right, rate.unscored, rate.unanswered) == (3, 1, 1, 1)
-    assert results.subsets["kind"]["yes/no"].n == 1
-    # pass@1: 1/2, 1, 0; pass@2: 1, 1, 0; the fourth is not scored in full.
-    assert [(one.k, one.n, one.mean) for one in results.passes] == [
-        (1, 3, pytest.approx(0.5)), (2, 3, pytest.approx(2 / 3)),
-    ]  # fmt: skip
-    lines = [json.loads(line) for line in (work / "easyvqa-replies.jsonl").read_text().splitlines()]
-    assert [line["right"] for line in lines] == [True, False, False, None]
-    assert lines[0] == {
-        "id": "test-1", "answer": "circle", "extracted": "circle", "right": True,
-        "rule": "exact word", "reply": "It is a circle.",
-        "sampled": [{"extracted": "circle", "right": True, "reply": "circle"},
-                    {"extracted": "triangle", "right": False, "reply": "triangle"}],
-    }  # fmt: skip
-    figures = json.loads((work / "easyvqa.json").read_text())
-    assert figures["overall"]["accuracy"] == pytest.approx(1 / 3)
-    assert figures["benchmark"] == "easyvqa"
-
-
-def test_undefined_figures_are_null(tmp_path: Path) -> None:
-    data, work = folder(tmp_path)
-    run_benchmark("easyvqa", data, work, lambda s: [Replies(None)] * len(s))
-    assert json.loads((work / "easyvqa.json").read_text())["overall"]["accuracy"] is None
-
-
-def test_what_run_refuses(tmp_path: Path) -> None:
-    data, work = folder(tmp_path)
-    with pytest.raises(ConfigError, match="got 1 replies"):
-        run_benchmark("easyvqa", data, work, lambda s: [Replies("x")])
-    assert not list(work.glob("*.jsonl"))
-    with pytest.raises(ConfigError, match="batch_size is 0"):
-        run_benchmark("easyvqa", data, work, lambda s: [], batch_size=0)
-    with pytest.raises(InputError, match="make it first"):
-        run_benchmark("easyvqa", data, work / "gone", lambda s: [])
-    (data / "test" / "images" / "3.png").unlink()
-    with pytest.raises(InputError, match="no usable row"):
-        run_benchmark("easyvqa", data, work, lambda s: [], skip_bad=True)

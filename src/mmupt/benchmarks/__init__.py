@@ -2,5 +2,5 @@
 
 Read in this order: `rows` (what a row and a score are), `files` (tables and pictures of a folder),
 `reading` (answers out of replies), one module a benchmark (schema, prompt, rule), `catalog` (all of
-them by name), `results` (rates by subset), `run` (the one function that `mmupt eval` calls).
+them by name). Asking and figures are `mmupt.evaluate`'s.
 """
