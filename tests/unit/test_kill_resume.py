@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import demo_worker
 from safetensors.numpy import load_file
 
 SMALL = {
@@ -40,24 +39,10 @@ PATIENCE = 300.0
 """Seconds after which a run that does not move is taken for hung."""
 
 
-def start(out: Path) -> subprocess.Popen[bytes]:
+def start(out: Path) -> ForkServerProcess:
     settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-    command = [
-        sys.executable,
-        "-m",
-        "mmupt.cli",
-        "demo",
-        "--out",
-        str(out),
-        "--seed",
-        "3",
-        "--json",
-        *settings,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    )
+    words = ["demo", "--out", str(out), "--seed", "3", "--json", *settings]
+    return demo_worker.start(words, out.with_suffix(".out"), out.with_suffix(".err"))
 
 
 def progress(out: Path) -> int:
@@ -73,22 +58,22 @@ def kill_after(out: Path, more: int, jitter: float) -> bool:
     """Kill a run some steps from now; False when it was done before."""
     wanted, process = progress(out) + more, start(out)
     deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and progress(out) < wanted:
+    while process.is_alive() and progress(out) < wanted:
         assert time.monotonic() < deadline, "the run does not move"
         time.sleep(0.005)
     time.sleep(jitter)
-    if process.poll() is not None:
+    if not process.is_alive():
         return False
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return True
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
 def finish(out: Path) -> dict[str, object]:
     process = start(out)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, stderr.decode()
-    metrics: dict[str, object] = json.loads(stdout)
+    process.join(PATIENCE)
+    assert process.exitcode == 0, out.with_suffix(".err").read_text(encoding="utf-8")
+    metrics: dict[str, object] = json.loads(out.with_suffix(".out").read_bytes())
     return metrics
 
 
