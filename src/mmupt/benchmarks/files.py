@@ -6,21 +6,17 @@ Everything is untrusted: no path leaves the folder, sizes are bounded, a picture
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
 from mmupt.data.entries import MAX_LIST_BYTES, MAX_ROW_BYTES, not_json, not_utf8, read_entries
 from mmupt.data.images import MAX_PIXELS, ImageFolder, check_image, printable
+from mmupt.data.pictures import PictureStore
 from mmupt.data.rows import decode
 from mmupt.errors import InputError
 
-MAX_PICTURE_BYTES: Final = 64 * 2**20
-"""Largest picture inside a table, in bytes."""
 _BATCH: Final = 16
 """Rows of a parquet file that are decoded at a time: their pictures are in memory together."""
 _BUFFER: Final = 2**20
@@ -204,7 +200,7 @@ class Pictures:
     ) -> None:
         self._images = ImageFolder(folder.root, check=False)
         self._bases = ("", *bases)
-        self._target = work / "pictures"
+        self._store = PictureStore(work / "pictures", max_pixels=max_pixels)
         self._max_pixels = max_pixels
         self._checked: set[Path] = set()
 
@@ -218,7 +214,7 @@ class Pictures:
             data, path = value.get("bytes"), value.get("path")
             value = data if data is not None else path
         if isinstance(value, bytes):
-            return self._written(value, place)
+            return self._store.put(value, f"{place}: image in the table")
         if isinstance(value, str) and value.strip():
             return self._found(value, place)
         raise InputError(f"{place}: no image (found {type(value).__name__}); need bytes or a path")
@@ -235,43 +231,3 @@ class Pictures:
             check_image(path, max_pixels=self._max_pixels, origin=place)
             self._checked.add(path)
         return path
-
-    def _written(self, data: bytes, place: str) -> Path:
-        if len(data) > MAX_PICTURE_BYTES:
-            raise InputError(
-                f"{place}: image has {len(data):,} bytes; at most {MAX_PICTURE_BYTES:,}"
-            )
-        digest = hashlib.sha256(data).hexdigest()
-        path = self._target.resolve() / digest[:2] / f"{digest}{_suffix(data)}"
-        if path in self._checked:
-            return path
-        if not path.is_file() or path.stat().st_size != len(data):
-            _write(path, data, place, self._max_pixels)
-        self._checked.add(path)
-        return path
-
-
-def _suffix(data: bytes) -> str:
-    for start, suffix in ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif")):
-        if data.startswith(start):
-            return suffix
-    return ".img"
-
-
-def _write(path: Path, data: bytes, place: str, max_pixels: int) -> None:
-    """Write a picture beside its place, check it there, and only then let it appear."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        try:
-            check_image(temporary, max_pixels=max_pixels)
-        except InputError as error:
-            found = str(error).replace(str(temporary), "in the table")
-            raise InputError(f"{place}: {found}") from error
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{printable(path)} cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

@@ -139,11 +139,15 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
         console=Console(stderr=True, quiet=quiet), transient=True,
     )  # fmt: skip
     tasks = {}
-    with bars:
 
-        def tell(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(printable(name, 40), total=total)
-            bars.update(tasks[name], completed=done, total=total)
+    def tell(name: str, done: int, total: int | None) -> None:
+        if name not in tasks:
+            bars.start()  # not before: an error about the arguments stands alone
+            tasks[name] = bars.add_task(printable(name, 40), total=total)
+        bars.update(tasks[name], completed=done, total=total)
 
+    try:
         yield tell
+    finally:
+        if tasks:
+            bars.stop()
