@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,9 @@ def run_apart(*words: str | Path) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "mmupt.cli", *map(str, words)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, check=False,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, check=False, text=True,
     )  # fmt: skip
+    sys.stderr.write(done.stderr)  # shown where a test fails
     return done.returncode
 
 
@@ -322,34 +323,40 @@ def test_another_setting_is_refused(whole: Path, task: Path, call: Call) -> None
     assert len(err.strip().splitlines()) == 1
 
 
-def events_in(out: Path) -> int:
-    logs = [*out.glob("seed-*/sft/events.jsonl"), *out.glob("seed-*/arms/*/events.jsonl")]
-    return sum(path.read_bytes().count(b"\n") for path in logs)
+def events_in(seed: Path, arms: Sequence[str]) -> int:
+    logs = [seed / cell / "events.jsonl" for cell in ("sft", *(f"arms/{arm}" for arm in arms))]
+    return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
 
 
 def test_kill_and_resume(whole: Path, task: Path, tmp_path: Path) -> None:
-    """Killed twice in the middle of cells, the study says what it would have said."""
+    """Killed twice in the middle of cells, they say what they would have said."""
+    arms, seed = ("preset", "lmsi"), 3
     out = tmp_path / "torn"
+    words = command(task, out, "--arms", ",".join(arms))
+    words[words.index("--seeds") + 1] = str(seed)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    total = events_in(whole)
+    total = events_in(whole / f"seed-{seed}", arms)
     for wanted in (total // 3, 3 * total // 4):
         process = subprocess.Popen(
-            [sys.executable, "-m", "mmupt.cli", *command(task, out)],
+            [sys.executable, "-m", "mmupt.cli", *words],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
         deadline = time.monotonic() + PATIENCE
-        while process.poll() is None and events_in(out) < wanted:
+        while process.poll() is None and events_in(out / f"seed-{seed}", arms) < wanted:
             assert time.monotonic() < deadline, "the study does not move"
             time.sleep(0.005)
         assert process.poll() is None, "finished before it was killed"
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert not (out / "seed-3" / "arms" / "self-reward" / "metrics.json").exists()
-    assert run_apart(*command(task, out)) == 0
-    assert timeless(study_of(out)) == timeless(study_of(whole))
-    for name in ("lmsi", "preset"):
+    assert not (out / f"seed-{seed}" / "arms" / "lmsi" / "metrics.json").exists()
+    assert run_apart(*words) == 0
+    for arm in arms:
+        torn, expected = (
+            timeless(study_of(o)["arms"][arm]["seeds"][str(seed)]) for o in (out, whole)
+        )
+        assert torn == expected
         a, b = (
-            o / "seed-3" / "arms" / name / "checkpoints" / "round-1" / "model.safetensors"
+            o / f"seed-{seed}/arms/{arm}/checkpoints/round-1/model.safetensors"
             for o in (whole, out)
         )
         assert a.read_bytes() == b.read_bytes()
