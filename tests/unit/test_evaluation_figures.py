@@ -196,6 +196,14 @@ def test_records_come_back_from_their_lines() -> None:
         record_of({"id": "a"}, "here")
 
 
+def test_a_question_that_nobody_answered_has_no_majority_to_be_sure_of() -> None:
+    silent = Record("s", "x", "s", Judged("", None, False), (Judged("", None, False),) * 2,
+                    Majority(None, False, 0.0, 0.0))  # fmt: skip
+    told = figures([record("a", True, [True, True]), silent], 1.0)
+    assert (told["majority"], told["vote_share"], told["abstained"]) == (0.5, 0.5, 0.5)
+    assert (told["calibration"]["n"], told["calibration"]["brier"]) == (1, 0.0)
+
+
 # Two models
 
 

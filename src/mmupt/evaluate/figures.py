@@ -85,7 +85,10 @@ def figures(records: Sequence[Record], temperature: float) -> dict[str, Any]:
         _put(stage, name, told[name])
     stage["pass_at"] = [{"k": reach, **_plain(told[f"pass@{reach}"])} for reach in reaches(k)]
     stage["consistency"] = _consistency(told)
-    stage["calibration"] = calibration(values["vote_share"], values["majority"], clusters)
+    # Where nobody answered there is no majority that could be right.
+    silent = [record.majority is not None and record.majority.answer is None for record in records]
+    claimed = np.where(silent, np.nan, values["majority"])
+    stage["calibration"] = calibration(values["vote_share"], claimed, clusters)
     if any(record.summary is not None for record in records):
         stage["summaries"] = {name: _plain(told[f"summary.{name}"]) for name in SUMMARIES}
     stage["subsets"] = _subsets(records, values["greedy"], clusters)

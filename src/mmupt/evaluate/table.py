@@ -32,7 +32,7 @@ _WAYS = {
 def evaluation_view(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The figures of `metrics.json`, part by part. Text from data is text, not markup."""
     yield _figures(metrics)
-    if metrics["k"]:
+    if metrics["calibration"]["n"]:
         yield _reliability(metrics["calibration"])
     if any(metrics["subsets"].values()):
         yield _subsets(metrics)
@@ -72,7 +72,7 @@ def comparison_view(found: Sequence[Compared]) -> Iterator[RenderableType]:
     if same:
         yield Text(f"no question differs: {', '.join(same)}", style="dim")
     yield Text(
-        "lost, won: questions that only the first, only the second model has right. Holm: any "
+        "lost, won: questions in which only the first, only the second model has it. Holm: any "
         "error at all in this table; q: share of false ones among those called changes",
         style="dim",
     )
