@@ -334,6 +334,9 @@ def test_what_fails_leaves_the_old_file_and_nothing_half_written(
         done = convert(source.parent / "bad.jsonl", Wish(to, out), skip_bad=True)
         assert (done.rows, len(done.left_out)) == (1, 1)
         assert len(read_samples(out)) == 1
+        with pytest.raises(InputError, match="no usable row, all 1 were left out"):
+            convert(put(source.parent, [{}], "no.jsonl"), Wish(to, out), skip_bad=True)
+        assert len(read_samples(out)) == 1
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"source", "o.jsonl", "o.json", "o.parquet", "o.tar"}
 

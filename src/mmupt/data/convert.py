@@ -21,7 +21,7 @@ from mmupt.data.outgoing import TARGETS, Outgoing, Target, written
 from mmupt.data.pictures import PictureStore
 from mmupt.data.places import suffix_of
 from mmupt.data.seen import Seen
-from mmupt.data.sources import LeftOut, Rows
+from mmupt.data.sources import LeftOut, Rows, why_empty
 from mmupt.errors import ConfigError, InputError
 from mmupt.types import Sample
 
@@ -129,6 +129,8 @@ def convert(
                 done.labelled += answer is not None
                 done.images += len(pictures)
                 tell(done.rows, total)
+        if not done.rows:
+            raise InputError(f"{printable(source)}: {why_empty(done.left_out)}")
 
     def columns() -> Mapping[str, object]:
         """A value of every column; looks at no picture."""

@@ -315,7 +315,7 @@ def _read(
         if len(rows) == limit:
             break
     if not rows:
-        raise InputError(f"{printable(source.path)}: {_why_empty(left_out)}")
+        raise InputError(f"{printable(source.path)}: {why_empty(left_out)}")
     return Dataset(tuple(rows), tuple(left_out), source.path, sha256)
 
 
@@ -345,7 +345,8 @@ def _check_new(sample_id: str, origins: Mapping[str, str]) -> None:
         )
 
 
-def _why_empty(left_out: list[LeftOut]) -> str:
+def why_empty(left_out: Sequence[LeftOut]) -> str:
+    """What to say of a data set that no row is left of."""
     if not left_out:
         return "holds no rows, expected at least one JSON object"
     first = left_out[0]
