@@ -2,13 +2,16 @@
 
     pip install -c constraints.txt -e '.[bench]'
     python benchmarks/step_vs_trl.py --case 256,8,16     # IMAGE_TOKENS,GROUP,NEW_TOKENS
+    python benchmarks/step_vs_trl.py --case 256,32,16 --threads 2
     python benchmarks/step_vs_trl.py                     # all cases, about an hour
 
 Both train the same Qwen2.5-VL (`tiny_qwen`: hidden 256, four vision and four text layers) from the
-same folder on the same eight prompts and pictures, in one thread, with the same rewards (every
+same folder on the same eight prompts and pictures, in one thread each, with the same rewards (every
 other completion of a group is right) and no KL. Each runs in a process of its own, and they take
-turns: a step of one, a step of the other; the first step of each warms up and does not count. Then
-both compute the loss of the same completions against the same, disturbed old log-probabilities.
+turns: a step of one, a step of the other. Before what counts, ours warms up with a whole step, and
+TRL with a small one (one picture of 16 tokens, two new tokens), as a whole one takes minutes. Both
+compute the loss of the completions of TRL's first step against the same, disturbed old
+log-probabilities: TRL's code on the log-probabilities of that step, ours anew.
 `--micro-batch` is ours to choose and changes memory, not the result; TRL gets its batch as one, as
 its defaults have it, or in accumulated parts with `--trl-batch`.
 """
@@ -40,12 +43,27 @@ def rewards(group: int) -> list[float]:
 
 
 class Ours:
-    """One update of ours through `update`, on rollouts through `sample_all`."""
+    """One update of ours through `update`, on rollouts through `sample_all`.
 
-    def __init__(self, folder: Path, image_tokens: int, group: int, new: int, batch: int) -> None:
+    Among several processes each has its share of the prompts, and the update is one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        image_tokens: int,
+        group: int,
+        new: int,
+        batch: int,
+        processes: Any = None,
+    ) -> None:
         import tiny_qwen
 
         tiny_qwen.operators()
+        from mmupt.processes import ALONE
+
+        self.processes = processes or ALONE
+        self.mine = range(PROMPTS)[self.processes.share(PROMPTS)]
         from mmupt.asking.prompt import Prompt
         from mmupt.config import TrainConfig
         from mmupt.policy.model import load_policy
@@ -53,8 +71,7 @@ class Ours:
 
         self.policy = load_policy(folder, device="cpu")
         self.prompts = [
-            Prompt(f"<image>{QUESTION}", (tiny_qwen.picture(image_tokens, i),))
-            for i in range(PROMPTS)
+            Prompt(f"<image>{QUESTION}", (tiny_qwen.picture(image_tokens, i),)) for i in self.mine
         ]
         self.group, self.new, self.batch = group, new, batch
         self.config = TrainConfig(
@@ -73,7 +90,7 @@ class Ours:
         from mmupt.train.update import ScoredGroup, update
         from mmupt.types import Sample
 
-        parts = [self.prompts[i : i + self.batch] for i in range(0, PROMPTS, self.batch)]
+        parts = [self.prompts[i : i + self.batch] for i in range(0, len(self.prompts), self.batch)]
         lengths: list[int] = []
 
         def batches() -> Any:
@@ -83,6 +100,7 @@ class Ours:
                 yield encoded, [self.group] * len(part)
 
         seeds = stream_seeds(self.steps, count=PROMPTS * self.group)
+        seeds = seeds[self.mine.start * self.group : self.mine.stop * self.group]
         groups = sample_all(
             self.policy, batches(), seeds, SamplingParams(1.0, max_completion_length=self.new)
         )
@@ -95,7 +113,7 @@ class Ours:
                 zip(self.prompts, groups, lengths, strict=True)
             )
         ]
-        update(self.policy, self.optimizer, scored, self.config)
+        update(self.policy, self.optimizer, scored, self.config, processes=self.processes)
         self.steps += 1
 
     def loss(self, path: Path) -> float:
@@ -123,14 +141,31 @@ class Ours:
 
 
 class Trl:
-    """A step of GRPOTrainer, stopped and let go from outside by a dataset that is asked for it."""
+    """A step of GRPOTrainer. What the step computed is kept, so that its loss can be told after it.
+
+    Attributes:
+        whole: the completions of the last step, in the order of the prompts.
+        seen: for each forward pass of its update, which of them, and their log-probabilities.
+    """
 
     def __init__(self, folder: Path, image_tokens: int, group: int, new: int, batch: int) -> None:
         import tiny_qwen
 
         tiny_qwen.operators()
-        from datasets import Dataset
+        import torch
         from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+        self.folder, self.group = folder, group
+        self.model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        self.processor = AutoProcessor.from_pretrained(folder)
+        # Libraries and kernels warm up on a small step that leaves the weights as they are.
+        self._trainer(16, 1, 2, 1, 0.0).train()
+        self.trainer = self._trainer(image_tokens, PROMPTS, new, batch, 1e-6)
+        self._listen()
+
+    def _trainer(self, image_tokens: int, prompts: int, new: int, batch: int, rate: float) -> Any:
+        import tiny_qwen
+        from datasets import Dataset
         from trl import GRPOConfig, GRPOTrainer
 
         rows = [
@@ -138,45 +173,77 @@ class Trl:
                 "prompt": [{"role": "user", "content": QUESTION}],
                 "image": tiny_qwen.picture(image_tokens, i),
             }
-            for i in range(PROMPTS)
+            for i in range(prompts)
         ]
 
         def reward(completions: list[Any], **_: Any) -> list[float]:
-            return rewards(group) * (len(completions) // group)
+            return rewards(self.group) * (len(completions) // self.group)
 
         config = GRPOConfig(
-            output_dir=str(folder.parent / "trl"), per_device_train_batch_size=batch * group,
-            gradient_accumulation_steps=PROMPTS // batch, num_generations=group,
+            output_dir=str(self.folder.parent / "trl"), num_generations=self.group,
+            per_device_train_batch_size=batch * self.group,
+            gradient_accumulation_steps=prompts // batch,
             max_completion_length=new, max_steps=1, report_to=[], save_strategy="no",
-            use_cpu=True, bf16=False, gradient_checkpointing=False, learning_rate=1e-6,
+            use_cpu=True, bf16=False, gradient_checkpointing=False, learning_rate=rate,
             beta=0.0, loss_type="dapo", scale_rewards="group", dataloader_pin_memory=False,
             disable_tqdm=True, shuffle_dataset=False, mask_truncated_completions=False,
         )  # fmt: skip
+        return GRPOTrainer(
+            model=self.model, reward_funcs=reward, args=config,
+            train_dataset=Dataset.from_list(rows), processing_class=self.processor,
+        )  # fmt: skip
+
+    def _listen(self) -> None:
+        """Keep what passes; nothing is computed for it."""
         import torch
 
-        self.trainer = GRPOTrainer(
-            model=Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32),
-            reward_funcs=reward,
-            args=config,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=AutoProcessor.from_pretrained(folder),
-        )
+        trainer = self.trainer
+        generate, loss = trainer._generate_and_score_completions, trainer._compute_loss
+        score = trainer._get_per_token_logps_and_entropies
+        self.whole: dict[str, Any] = {}
+        self.seen: list[tuple[Any, Any, Any]] = []
+
+        def generating(inputs: Any) -> Any:
+            output = generate(inputs)
+            output["row"] = torch.arange(len(output["completion_ids"]))  # TRL shuffles the rows
+            # Without the pictures: TRL lets go of these, and its memory is measured.
+            self.whole = {k: v for k, v in output.items() if "pixel" not in k}
+            self.seen = []
+            return output
+
+        def losing(model: Any, inputs: Any) -> Any:
+            self.rows = inputs["row"]
+            return loss(model, inputs)
+
+        def scoring(*args: Any, **kwargs: Any) -> Any:
+            found = score(*args, **kwargs)
+            self.seen.append((self.rows, found[0].detach(), found[1].detach()))
+            return found
+
+        trainer._generate_and_score_completions = generating
+        trainer._compute_loss = losing
+        trainer._get_per_token_logps_and_entropies = scoring
+        self.plain_loss = loss
 
     def step(self) -> None:
         self.trainer.train()
 
     def loss(self, path: Path) -> float:
-        """Of completions that it has just made; they are written for the other side."""
+        """TRL's loss of the step's completions, on the log-probabilities that the step computed
+        before it moved the weights; written for the other side with the disturbed old ones."""
         import torch
 
-        inputs = next(iter(self.trainer.get_train_dataloader()))
-        whole = self.trainer._generate_and_score_completions(inputs)
+        order = torch.cat([rows for rows, _, _ in self.seen]).argsort()
+        logps, entropies = (torch.cat([one[i] for one in self.seen])[order] for i in (1, 2))
+        whole = dict(self.whole)
+        noise = torch.randn(logps.shape, generator=torch.Generator().manual_seed(1))
+        whole["old_per_token_logps"] = logps + 0.1 * noise
+        listening = self.trainer._get_per_token_logps_and_entropies
+        self.trainer._get_per_token_logps_and_entropies = lambda *_, **__: (logps, entropies, None)
+        self.trainer.current_gradient_accumulation_steps = 1
         with torch.no_grad():
-            self.trainer.current_gradient_accumulation_steps = 1
-            logps, _ = self._logps(whole)
-            noise = torch.randn(logps.shape, generator=torch.Generator().manual_seed(1))
-            whole["old_per_token_logps"] = logps + 0.1 * noise
-            loss = float(self.trainer._compute_loss(self.trainer.model, whole))
+            loss = float(self.plain_loss(self.model, whole))
+        self.trainer._get_per_token_logps_and_entropies = listening
         torch.save(
             {
                 "tokens": whole["completion_ids"], "mask": whole["completion_mask"],
@@ -186,24 +253,12 @@ class Trl:
         )  # fmt: skip
         return loss
 
-    def _logps(self, whole: dict[str, Any]) -> tuple[Any, Any]:
-        import torch
 
-        ids = torch.cat([whole["prompt_ids"], whole["completion_ids"]], dim=1)
-        mask = torch.cat([whole["prompt_mask"], whole["completion_mask"]], dim=1)
-        names = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
-        logps, entropies, *_ = self.trainer._get_per_token_logps_and_entropies(
-            self.trainer.model, ids, mask, whole["completion_ids"].size(1),
-            **{n: whole[n] for n in names if whole.get(n) is not None},
-        )  # fmt: skip
-        return logps, entropies
-
-
-def work(side: str, folder: str, case: str, batch: int) -> None:
+def work(side: str, folder: str, case: str, batch: int, threads: int) -> None:
     """A process of one side: does what it reads, says what it took."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no answer
@@ -220,11 +275,15 @@ def work(side: str, folder: str, case: str, batch: int) -> None:
 class Side:
     """The other end of `work`."""
 
-    def __init__(self, name: str, folder: Path, case: str, batch: int) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    def __init__(self, name: str, folder: Path, case: str, batch: int, threads: int) -> None:
+        # A thread that waits for the others sleeps: its waiting is no CPU time.
+        environment = {
+            **os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive",
+            "HF_HUB_OFFLINE": "1",
+        }  # fmt: skip
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__, "--work", name, "--folder", str(folder),
-             "--case", case, "--micro-batch", str(batch)],
+             "--case", case, "--micro-batch", str(batch), "--threads", str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
             stderr=(folder.parent / f"{name}.log").open("w"),
         )  # fmt: skip
@@ -244,33 +303,38 @@ class Side:
         return answer
 
 
-def compare(case: tuple[int, int, int], steps: int, batch: int, trl_batch: int) -> dict[str, Any]:
+def compare(
+    case: tuple[int, int, int], steps: int, batch: int, trl_batch: int, threads: int
+) -> dict[str, Any]:
     import tiny_qwen
 
     text = ",".join(map(str, case))
     with tempfile.TemporaryDirectory() as scratch:
         folder = tiny_qwen.save_model(Path(scratch) / "model")
         sides = {
-            "ours": Side("ours", folder, text, batch),
-            "trl": Side("trl", folder, text, trl_batch),
+            "ours": Side("ours", folder, text, batch, threads),
+            "trl": Side("trl", folder, text, trl_batch, threads),
         }
         shared = Path(scratch) / "completions.pt"
-        trl_loss = sides["trl"].do(f"loss {shared}")["loss"]  # before any weight has moved
+        trl = [sides["trl"].do("step")]
+        # Of the log-probabilities from before the first update; so ours come before ours.
+        trl_loss = sides["trl"].do(f"loss {shared}")["loss"]
         our_loss = sides["ours"].do(f"loss {shared}")["loss"]
-        took: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-        for turn in range(steps + 1):
-            for name, side in sides.items():
-                if turn or name == "ours":  # TRL has warmed up with the loss, which rolls out too
-                    took[name].append(side.do("step"))
+        sides["ours"].do("step")  # warms up
+        ours = [sides["ours"].do("step")]
+        for _ in range(steps - 1):
+            trl.append(sides["trl"].do("step"))
+            ours.append(sides["ours"].do("step"))
         for side in sides.values():
             side.process.terminate()
-    ours, trl = took["ours"][1:], took["trl"]
     found = {
         "image_tokens": case[0], "group": case[1], "new_tokens": case[2],
         "ours_cpu_s": round(min(s["cpu"] for s in ours), 2),
         "trl_cpu_s": round(min(s["cpu"] for s in trl), 2),
         "ours_wall_s": round(min(s["wall"] for s in ours), 2),
         "trl_wall_s": round(min(s["wall"] for s in trl), 2),
+        "ours_steps_cpu_s": [round(s["cpu"], 2) for s in ours],
+        "trl_steps_cpu_s": [round(s["cpu"], 2) for s in trl],
         "ours_rss_mb": round(ours[-1]["rss"]), "trl_rss_mb": round(trl[-1]["rss"]),
         "loss_rel_diff": abs(our_loss - trl_loss) / abs(trl_loss),
     }  # fmt: skip
@@ -286,17 +350,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="steps that count")
     parser.add_argument("--micro-batch", type=int, default=2, help="prompts of ours at a time")
     parser.add_argument("--trl-batch", type=int, default=PROMPTS, help="prompts of TRL at a time")
+    parser.add_argument("--threads", type=int, default=1, help="of each side")
     parser.add_argument("--work", choices=["ours", "trl"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        work(given.work, given.folder, given.case, given.micro_batch)
+        work(given.work, given.folder, given.case, given.micro_batch, given.threads)
         return
     cases = CASES
     if given.case:
         image_tokens, group, new = (int(x) for x in given.case.split(","))
         cases = [(image_tokens, group, new)]
-    found = [compare(c, given.steps, given.micro_batch, given.trl_batch) for c in cases]
+    found = [
+        compare(c, given.steps, given.micro_batch, given.trl_batch, given.threads) for c in cases
+    ]
     print(json.dumps({"bench": "step_vs_trl", "cases": found}))
 
 
