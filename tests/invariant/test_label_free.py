@@ -145,7 +145,7 @@ def test_no_code_of_label_free_training_names_an_answer() -> None:
         "mmupt.train.labels.label_by_vote",
         "mmupt.train.rollout.roll_out",
         "mmupt.train.update.accumulate_gradients",
-        "mmupt.policy.sampler.decode",
+        "mmupt.policy.sampler.sample_all",
         "mmupt.consensus.vote.vote",
         "mmupt.consensus.reward.rewards_by_class",
         "mmupt.data.images.load_image",
