@@ -24,6 +24,7 @@ from mmupt.train.judge import Judged, mean, summarise, votes_on
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.records import write_rollouts
 from mmupt.train.rollout import STUDENT_STREAM, Group
+from mmupt.train.sft import batch_indices
 from mmupt.train.stage import AfterStep, Run
 from mmupt.train.update import ScoredGroup, UpdateStats
 from mmupt.trl.reward import MajorityVoteReward, Voted
@@ -90,8 +91,8 @@ def train_with_trl(
         config.train.micro_batch_size, processes,
     )  # fmt: skip
     guard = make_guard(samples, run, audit)
-    watch = _Watch(policy, samples, run, guard, moving, after_step)
-    by_id = {sample.id: sample for sample in samples}
+    asked = in_order(samples, run)
+    watch = _Watch(policy, asked, run, guard, moving, after_step)
     policy.model.train()
     with row_limit():
         reward = MajorityVoteReward(
@@ -99,7 +100,7 @@ def train_with_trl(
             num_generations=config.train.num_generations,
             end_ids=policy.stop_ids,
             labels=None if labeller is None else (
-                lambda ids: labeller.labels([by_id[i] for i in ids], watch.step + 1)
+                lambda places: labeller.labels([asked[i] for i in places], watch.step + 1)
             ),
             told=watch.told,
         )  # fmt: skip
@@ -107,7 +108,7 @@ def train_with_trl(
             model=policy.model,
             reward_funcs=reward,
             args=GRPOConfig(**arguments),
-            train_dataset=_dataset(samples, run),
+            train_dataset=_dataset(asked, run),
             processing_class=policy.processor,
             callbacks=[watch.callback()],
         )
@@ -128,8 +129,25 @@ def _teacher(policy: Policy, run: Run) -> Policy | None:
     return policy.clone() if kind == "ema" else policy.reference()
 
 
+def in_order(samples: Sequence[Sample], run: Run) -> list[Sample]:
+    """The questions of all steps in their order, those that the local engine would ask.
+
+    One pass over this list is the whole round, so that a resumed trainer skips what is done. Over
+    the questions themselves it would begin its shuffling anew.
+    """
+    train = run.config.train
+    return [
+        samples[index]
+        for step in range(1, train.max_steps + 1)
+        for index in batch_indices(len(samples), train.prompts_per_step, step, run.seed)
+    ]
+
+
 def _dataset(samples: Sequence[Sample], run: Run) -> Any:
-    """Questions as TRL takes them; pictures are read, and checked, when their turn comes."""
+    """Questions as TRL takes them; pictures are read, and checked, when their turn comes.
+
+    What tells groups apart is a question's place in the round, as one may come again.
+    """
     import datasets
 
     table = datasets.Dataset.from_dict({"row": list(range(len(samples)))})
@@ -153,7 +171,7 @@ class _Shown:
             prompt = self._prompts.prompt(self._samples[index])
             rows["prompt"].append([{"role": "user", "content": content(prompt.problem)}])
             rows["images"].append(list(prompt.images))
-            rows["group"].append(self._samples[index].id)
+            rows["group"].append(index)
             rows["problem"].append(prompt.problem)
         if not self._pictured:
             del rows["images"]
@@ -185,7 +203,7 @@ class _Watch:
     ) -> None:  # fmt: skip
         self.policy, self.run, self.guard = policy, run, guard
         self.moving, self.after_step = moving, after_step
-        self.samples = {sample.id: sample for sample in samples}
+        self.samples = samples
         self.step = 0
         self.stopping: list[Finding] = []
         self.judged: list[Judged] = []

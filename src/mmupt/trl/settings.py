@@ -101,6 +101,7 @@ def trl_arguments(
         "report_to": [],
         "disable_tqdm": True,
         "remove_unused_columns": False,
+        "shuffle_dataset": False,  # the order is ours, see `engine.in_order`
         "dataloader_num_workers": 0,
         "disable_dropout": True,
         "ddp_find_unused_parameters": False,
