@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import made_benchmarks
 import pytest
 from PIL import Image
+from test_update_processes import Table, Threads
 
 from mmupt.asking.answerer import Answerer, Draw
 from mmupt.asking.prompt import Prompt
@@ -24,7 +26,7 @@ from mmupt.evaluate.parts import read_records
 from mmupt.evaluate.reading import benchmark_items, own_items
 from mmupt.evaluate.run import Evaluation, run_evaluation
 from mmupt.evaluate.table import comparison_view, evaluation_view
-from mmupt.events import EventLog
+from mmupt.events import EventLog, SilentLog
 from mmupt.runs import RunFolder
 from mmupt.types import Completion, Finish
 
@@ -217,6 +219,38 @@ def test_a_killed_evaluation_goes_on_and_asks_nothing_twice(data: Path, tmp_path
     idle = Scripted(lambda *_: pytest.fail("asked again"))
     again = run(whole, items, idle, plan)
     assert again["greedy"] == expected["greedy"]
+
+
+class Together(Threads):
+    """Threads of this process that also tell each other things."""
+
+    def told(self, make: Callable[[], Any]) -> Any:
+        return self.gather(make() if self.main else None)[0]
+
+
+def test_two_processes_ask_as_one(data: Path, tmp_path: Path) -> None:
+    items, table = own_items(data, CONFIG), Table()
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    for out in (alone, both):
+        out.mkdir()
+    expected = run(alone, items, Scripted(by_words), Plan(3, views=2))
+    answerers = [Scripted(by_words), Scripted(by_words)]
+
+    def one(rank: int) -> dict[str, Any]:
+        told = Evaluation("eval", {}, items[0], [], Plan(3, views=2), "m", lambda: answerers[rank])
+        log = EventLog(both / "events.jsonl") if rank == 0 else SilentLog()
+        return run_evaluation(
+            RunFolder(both), told, CONFIG, log, processes=Together(rank, 2, table)
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = list(pool.map(one, range(2)))
+    assert second == {}
+    assert (both / "replies.jsonl").read_bytes() == (alone / "replies.jsonl").read_bytes()
+    assert str({**first, "seconds": 0}) == str({**expected, "seconds": 0})
+    asked = [{prompt.problem for prompt in answerer.asked} for answerer in answerers]
+    assert all(asked)
+    assert not asked[0] & asked[1]
 
 
 def test_other_questions_or_models_are_refused(data: Path, tmp_path: Path) -> None:
