@@ -27,7 +27,7 @@ ApiKeyEnvOption = Annotated[
     typer.Option("--api-key-env", help="Environment variable with the server's key, if any."),
 ]
 DataOption = Annotated[
-    Path, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
+    Path, typer.Option("--data", help="Data with images, problem, answer, id (docs/data.md).")
 ]
 OutOption = Annotated[
     Path, typer.Option("--out", help="Run folder; an interrupted run in it goes on.")
