@@ -487,19 +487,18 @@ def test_one_clear_line(
     assert "Traceback" not in line
     assert len(line) < 900
     assert not re.search(r"[\x00-\x1f\x7f\ud800-\udfff\u202a-\u202e]", line)
-
-
-@pytest.mark.parametrize(("make", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_readers_raise_one_line(make: Make, words: str, tmp_path: Path) -> None:
-    """Training and evaluation read the same files: nothing but `InputError` comes out of them."""
-    path, told = make(tmp_path), []
+    # Training and evaluation read the same files: nothing but `InputError` comes out of them.
     for read in (read_samples, read_labelled):
-        try:
-            read(path)
-        except InputError as error:
-            told.append(str(error))
-    assert not [line for line in told if "\n" in line or "Traceback" in line]
-    del words
+        assert "\n" not in fault(read, path)
+
+
+def fault(read: Callable[[Path], object], path: Path) -> str:
+    """What a reader says; not every fault of a picture is seen without decoding it."""
+    try:
+        read(path)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def test_a_parquet_bomb_is_told_before_it_is_unpacked(
