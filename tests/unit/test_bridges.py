@@ -110,6 +110,7 @@ def test_own_rows_for_lmms_eval(
         write_task(tmp_path, "x", items, 8)
 
 
+@pytest.mark.filterwarnings("ignore")  # inspect-ai has its own
 def test_inspect_ai_asks_and_scores(rows: Path, tmp_path: Path) -> None:
     inspect_ai = pytest.importorskip("inspect_ai", reason="needs mmupt[inspect]")
     from inspect_ai.model import ModelAPI, ModelOutput, get_model, modelapi
