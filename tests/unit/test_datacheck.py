@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import statistics
 from collections.abc import Mapping
@@ -319,6 +320,18 @@ def test_tokens_by_a_models_processor(folder: Path, idefics3_folder: Path) -> No
     assert (tokens["too_long"], tokens["refused"]) == (0, [])
     # 1 + 1? has 6 bytes, <end_of_utterance> and "=" of the template
     assert tokens["prompt"]["min"] == 8
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    scene(1).save(folder / "a.png")
+    found = check(Wish(put(folder, [{"image": "a.png", "problem": "?"}])))
+    assert (found.exit_code, found.pictures.distinct) == (0, 1)
+    out = io.StringIO()
+    Console(file=out).print(found.table())
+    out.getvalue().encode("utf-8")
+    json.dumps(found.json(), ensure_ascii=False).encode("utf-8")
 
 
 def test_wrong_wishes(folder: Path, tmp_path: Path) -> None:

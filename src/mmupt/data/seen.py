@@ -6,29 +6,27 @@ import sqlite3
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 
-class Seen:
-    """Keys with the place where each was first; in a temporary file that goes with the object.
+class Scratch:
+    """SQLite tables in a temporary file that goes with the object. Use as a context manager.
 
-    Use as a context manager.
+    Args:
+        schema: statements that make the tables.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schema: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mmupt-")
-        self._tables = sqlite3.connect(
-            Path(self._folder.name) / "seen.sqlite", isolation_level=None
-        )
+        file = Path(self._folder.name) / "scratch.sqlite"
+        self._tables = sqlite3.connect(file, isolation_level=None)
         # Nobody reads the file after this process: nothing has to reach the disk in order.
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384"):
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-32768"):
             self._tables.execute(f"PRAGMA {pragma}")
-        self._tables.execute(
-            "CREATE TABLE seen (name TEXT, key BLOB, place TEXT, PRIMARY KEY (name, key)) "
-            "WITHOUT ROWID"
-        )
+        self._tables.executescript(schema)
         self._tables.execute("BEGIN")
 
-    def __enter__(self) -> Seen:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -39,6 +37,16 @@ class Seen:
     ) -> None:
         self._tables.close()
         self._folder.cleanup()
+
+
+class Seen(Scratch):
+    """Keys with the place where each was first."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CREATE TABLE seen (name TEXT, key BLOB, place TEXT, PRIMARY KEY (name, key)) "
+            "WITHOUT ROWID"
+        )
 
     def first(self, name: str, key: bytes, place: str) -> str | None:
         """Where a key of this name was first, or None, and then it is remembered."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 from array import array
-from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
+
+from mmupt.data.seen import Scratch
 
 _TABLES = """
 CREATE TABLE ids (side INTEGER, id TEXT, origin TEXT, PRIMARY KEY (side, id)) WITHOUT ROWID;
-CREATE TABLE paths (path TEXT PRIMARY KEY, picture INTEGER) WITHOUT ROWID;
+CREATE TABLE paths (path BLOB PRIMARY KEY, picture INTEGER) WITHOUT ROWID;
 CREATE TABLE pictures (number INTEGER PRIMARY KEY, sha BLOB, origin TEXT, side INTEGER);
 CREATE INDEX by_sha ON pictures (sha);
 CREATE TABLE questions (key BLOB, side INTEGER, answer TEXT, shown TEXT, origin TEXT);
@@ -26,37 +24,15 @@ class About(NamedTuple):
     sha: bytes
 
 
-class Catalog:
-    """Ids, pictures and questions of the data (side 0) and of the test set (side 1).
-
-    Use as a context manager: its file goes with it.
-    """
+class Catalog(Scratch):
+    """Ids, pictures and questions of the data (side 0) and of the test set (side 1)."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="mmupt-")
-        file = Path(self._folder.name) / "catalog.sqlite"
-        self._tables = sqlite3.connect(file, isolation_level=None)
-        # Nobody reads the file after this process: nothing has to reach the disk in order.
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-32768"):
-            self._tables.execute(f"PRAGMA {pragma}")
-        self._tables.executescript(_TABLES)
-        self._tables.execute("BEGIN")
+        super().__init__(_TABLES)
         self.hashes = array("Q")
         """Perceptual hash of each distinct picture that has one."""
         self.hashed = array("Q")
         """And its number."""
-
-    def __enter__(self) -> Catalog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._tables.close()
-        self._folder.cleanup()
 
     def id_before(self, side: int, sample_id: str, origin: str) -> str | None:
         """Where an id was used before; None the first time, which is remembered."""
@@ -64,14 +40,16 @@ class Catalog:
             return None
         return str(self._one("SELECT origin FROM ids WHERE side=? AND id=?", side, sample_id))
 
-    def picture_at(self, path: str) -> bytes | None:
+    def picture_at(self, path: bytes) -> bytes | None:
         """SHA-256 of a file that was looked at before."""
         found = self._one(
             "SELECT sha FROM pictures JOIN paths ON picture = number WHERE path = ?", path
         )
         return found if isinstance(found, bytes) else None
 
-    def add_picture(self, path: str, sha: bytes, phash: int | None, origin: str, side: int) -> bool:
+    def add_picture(
+        self, path: bytes, sha: bytes, phash: int | None, origin: str, side: int
+    ) -> bool:
         """Remember a file; whether its content is new on this side."""
         new = self._one("SELECT number FROM pictures WHERE sha=? AND side=?", sha, side) is None
         cursor = self._tables.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ def _scan(wish: Wish, path: Path, side: int, catalog: Catalog, work: Path, tell:
         path, data_root=wish.data_root if side == 0 else None, schema=wish.schema if side == 0
         else None, work_dir=work / "pictures", check_images=False,
     )  # fmt: skip
-    found = Findings(path=str(path), listing=wish.listing)
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    found = Findings(path=shown, listing=wish.listing)
     total = rows.total()
     name = printable(path.name, 40)
     records = _until_broken(rows, found)
@@ -141,7 +143,7 @@ def _until_broken(rows: Rows, found: Findings) -> Iterator[Record]:
 
 def _look(path: Path, record: Record, side: int, catalog: Catalog, found: Findings) -> bytes:
     """The content of a picture, which is decoded when it is first met."""
-    key = f"{side} {path}"
+    key = f"{side} ".encode() + os.fsencode(path)  # names need not be UTF-8
     known = catalog.picture_at(key)
     if known is not None:
         return known
