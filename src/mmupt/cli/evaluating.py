@@ -294,6 +294,7 @@ def _local(
     """A model in this process, or in all of a launch; empty where another process tells."""
     from mmupt.evaluate.run import Evaluation, model_mark, run_evaluation
     from mmupt.pipeline.about import about
+    from mmupt.pipeline.stages import check_prompts
     from mmupt.policy.answers import LocalAnswerer
     from mmupt.policy.model import check_folder
 
@@ -311,11 +312,16 @@ def _local(
         stages.processes.wait()
         if not stages.processes.main:  # the pictures of tables are there now
             items, left_out = source.items(folder.root)
+
+        def answerer() -> LocalAnswerer:
+            policy = stages.policy("base")
+            if source.command:  # after hours a prompt that is too long would be a pity
+                check_prompts(policy, [item.sample for item in items], config)
+            return LocalAnswerer(policy, config.eval.batch_size)
+
         evaluation = Evaluation(
             source.name, {**source.about, "model": str(path)}, items, left_out, plan,
-            model_mark(path),
-            lambda: LocalAnswerer(stages.policy("base"), config.eval.batch_size),
-            judge,
+            model_mark(path), answerer, judge,
         )  # fmt: skip
         return run_evaluation(
             folder, evaluation, config, stages.log, about=lambda: about(config),
