@@ -23,6 +23,7 @@ from mmupt.data.schemas import SCHEMAS
 from mmupt.data.seen import Seen
 from mmupt.data.sources import Rows, data_sha256, read_labelled, read_mixed, read_samples
 from mmupt.errors import ConfigError, InputError
+from mmupt.pipeline.rounds import add_round
 from mmupt.types import LabelledSample, Sample
 
 
@@ -149,6 +150,15 @@ def test_the_digest_of_several_files_depends_on_all_of_them(tmp_path: Path) -> N
     changed = data_sha256(tmp_path)
     (tmp_path / "a-1.jsonl").rename(tmp_path / "a-2.jsonl")
     assert len({before, changed, data_sha256(tmp_path)}) == 3
+
+
+def test_a_round_may_be_of_several_files(tmp_path: Path) -> None:
+    for number in range(2):
+        put(tmp_path, [{"problem": str(number)}], f"a-{number}.jsonl")
+    added = add_round(tmp_path / "rounds", tmp_path / "a-*.jsonl")
+    assert added.sha256 == data_sha256(tmp_path / "a-*.jsonl")
+    put(tmp_path, [{"problem": "changed"}], "a-1.jsonl")
+    assert added.sha256 != data_sha256(Path(str(added.data)))
 
 
 def test_a_file_with_a_name_like_a_pattern_is_itself(tmp_path: Path) -> None:
