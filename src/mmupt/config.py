@@ -80,7 +80,7 @@ class LoraConfig(Section):
 
 
 class DataConfig(Section):
-    """JSONL files; image paths in them are relative to the file and stay below it."""
+    """Data sets, see docs/data.md; image paths are relative to the file and stay below it."""
 
     labelled: Path | None = None
     """Rows with answers for SFT."""

@@ -45,7 +45,8 @@ def evaluate(
     server_model: ServerModelOption = None,
     api_key_env: ApiKeyEnvOption = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
+        Path | None,
+        typer.Option("--data", help="Data set (docs/data.md): images, problem, answer, id."),
     ] = None,
     benchmark: Annotated[
         str | None,
@@ -173,7 +174,8 @@ def eval_task(
         str, typer.Option("--name", help="What lmms-eval calls it: letters, digits and _.")
     ],
     data: Annotated[
-        Path | None, typer.Option("--data", help="JSONL file with images, problem, answer, id.")
+        Path | None,
+        typer.Option("--data", help="Data set (docs/data.md): images, problem, answer, id."),
     ] = None,
     benchmark: Annotated[
         str | None, typer.Option("--benchmark", help="Or a public set, see mmupt eval.")
