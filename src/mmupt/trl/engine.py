@@ -43,7 +43,6 @@ def check_installed() -> None:
     """
     try:
         import datasets  # noqa: F401
-
         import trl  # noqa: F401
     except ImportError as error:
         raise ModelError(
@@ -74,7 +73,6 @@ def train_with_trl(
     check_installed()
     refuse_what_trl_has_not(run.config)
     from transformers.trainer_callback import PrinterCallback
-
     from trl import GRPOConfig, GRPOTrainer
 
     config, processes = run.config, run.processes
