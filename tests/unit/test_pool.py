@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from typer.testing import CliRunner
 from mmupt.cli import app
 from mmupt.config import ConsensusConfig, load_config
 from mmupt.errors import ConfigError, InputError, RefusedError, RunFolderError
+from mmupt.pool.claim import claimed
 from mmupt.pool.counts import count, figures, total
 from mmupt.pool.merge import merge
 from mmupt.pool.rows import voted
@@ -233,6 +236,41 @@ def test_every_worker_killed_is_said(tmp_path: Path) -> None:
     assert "SIGKILL" in said[0]
 
 
+def test_what_ends_a_worker_keeps_its_kind(tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    for name in ("a", "b"):
+        write_shard(pool, name, id=[name], answers=[[1]])
+    plan = make_plan(pool, tmp_path / "out", MAJORITY, skip_bad=False)
+    join_plan(plan)
+    with pytest.raises(InputError, match="row 1"):
+        run_workers(plan, 2, (1, 1), lambda _: None, pytest.fail)
+    assert not _children()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_the_command_takes_its_workers_with_it(tmp_path: Path, sent: signal.Signals) -> None:
+    pool, out = make_pool(tmp_path / "pool", 2, 30_000), tmp_path / "out"
+    verb = ["pool", "vote", str(pool), "--out", str(out), "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from mmupt.cli import main; main()", *verb],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        while not list(out.glob("votes/.*")):  # a worker is at work, another may still import
+            time.sleep(0.02)
+            assert parent.poll() is None
+        if sent is signal.SIGINT:
+            os.killpg(parent.pid, sent)  # as a terminal does
+        else:
+            parent.send_signal(sent)
+        _, said = parent.communicate()  # ends when no worker has its stderr any more
+    assert "Traceback" not in said
+    if sent is signal.SIGINT:
+        assert parent.returncode == 130
+        assert said.splitlines()[-1].startswith("mmupt: interrupted")
+
+
 def _children() -> list[int]:
     import multiprocessing
 
@@ -268,6 +306,8 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         ({"id": ["a"], "answers": pa.array([None], pa.list_(pa.string()))}, "row 1: .*are null"),
         ({"id": ["a"], "answers": pa.array([[]], pa.list_(pa.string()))}, "has 0 entries"),
         ({"id": ["a"], "answers": [["1", "2"]], "views": [[0]]}, "1 entries for 2 answers"),
+        ({"id": ["a"], "answers": [["1"]], "views": [[1 << 40]]}, "from 0 to 2147483647"),
+        ({"id": pa.array([b"\xff"]).view(pa.string()), "answers": [["1"]]}, "cannot be read"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, columns: dict[str, Any], line: str) -> None:
@@ -349,6 +389,77 @@ def test_sums_do_not_depend_on_batches(groups: list[list[str | None]], cut: int)
     for name, value in whole.items():
         exact = isinstance(value, list)
         assert parts[name] == (value if exact else pytest.approx(value, nan_ok=True)), name
+
+
+def test_what_a_killed_worker_began_is_swept_up_and_a_living_one_s_is_not(tmp_path: Path) -> None:
+    pool, out = make_pool(tmp_path / "pool", 2, 2), tmp_path / "out"
+    vote_all(pool, out)
+    dead, living = (out / "votes" / f".s-{n}.parquet.tmp-elsewhere-{n}" for n in (0, 1))
+    dead.touch()
+    living.touch()
+    with claimed(out / "locks" / "s-1.lock"):
+        merge(make_plan(pool, out, MAJORITY, skip_bad=False))
+    assert (dead.exists(), living.exists()) == (False, True)
+
+
+def test_a_worker_that_starts_at_the_same_moment_is_no_stranger(tmp_path: Path) -> None:
+    pool, out = make_pool(tmp_path / "pool", 1, 1), tmp_path / "out"
+    out.mkdir()
+    (out / ".pool.json.tmp-77").write_text("{")  # its plan, which it has not moved yet
+    assert vote_all(pool, out)["rows"] == 1
+
+
+def test_without_locks_parts_go_on_and_others_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    plan = make_plan(make_pool(tmp_path / "pool", 2, 2), tmp_path / "out", MAJORITY, skip_bad=False)
+    join_plan(plan)
+    with pytest.raises(RunFolderError, match=r"No locks available.*--part"):
+        work(plan)
+    assert work(plan, (1, 2)) + work(plan, (2, 2)) == 2
+    assert merge(plan)["rows"] == 4
+
+
+@pytest.mark.parametrize("name", ["full", "blocked"])
+def test_votes_that_cannot_be_written_are_one_line(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, out = make_pool(tmp_path / "pool", 1, 3), tmp_path / "out"
+    if name == "blocked":
+        out.write_text("a file")
+    else:
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunFolderError, match=r"cannot be written \((No space|File exists|Not a)"):
+        vote_all(pool, out)
+    assert not list(tmp_path.glob("out/votes/.*"))
+
+
+def test_the_one_file_never_lands_among_shards_or_votes(tmp_path: Path) -> None:
+    pool, out = make_pool(tmp_path / "pool", 1, 3), tmp_path / "out"
+    vote_all(pool, out)
+    before = (pool / "s-0.parquet").read_bytes()
+    plan = make_plan(pool, out, MAJORITY, skip_bad=False)
+    for file in (pool / "s-0.parquet", out / "votes" / "all.parquet"):
+        with pytest.raises(ConfigError, match="choose another folder"):
+            merge(plan, file)
+    with pytest.raises(ConfigError, match="is a folder"):
+        merge(plan, tmp_path)
+    assert (pool / "s-0.parquet").read_bytes() == before
+
+
+def test_status_refuses_other_settings(tmp_path: Path) -> None:
+    pool, out = make_pool(tmp_path / "pool", 1, 3), tmp_path / "out"
+    vote_all(pool, out)
+    line = ["pool", "status", str(pool), "--out", str(out), "--set", "consensus.min_share=0.7"]
+    assert isinstance(CliRunner().invoke(app, line).exception, RunFolderError)
 
 
 def test_progress_counts_every_row_once(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from mmupt.cli import common
 from mmupt.cli.options import ConfigOption, JsonOption, SetOption, SkipBadOption
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from mmupt.pool.merge import Told
     from mmupt.pool.shards import Plan
 
 pool = typer.Typer(help="Votes over a pool larger than memory, by any number of workers.")
@@ -46,15 +49,6 @@ def vote(
     as_json: JsonOption = False,
 ) -> None:
     """Vote on every shard once. Start it anywhere, any number of times; killed ones are resumed."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     from mmupt.pool.merge import merge as merged
     from mmupt.pool.shards import join_plan
     from mmupt.pool.work import done, own_shards
@@ -63,14 +57,7 @@ def vote(
     own = _part(part)
     plan = _plan(source, out, config_file, settings, skip_bad)
     join_plan(plan)
-    console = Console(stderr=True, quiet=as_json)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        console=console,
-    ) as bars:
+    with _bars(as_json) as bars:
         task = bars.add_task("votes", total=sum(shard.rows for shard in own_shards(plan, own)))
         run_workers(
             plan, workers, own,
@@ -85,7 +72,9 @@ def vote(
         else:
             typer.echo(f"this part is done; {len(open_shards)} shards of other parts are not yet")
         return
-    _show(merged(plan), as_json, out)
+    with _bars(as_json) as bars:
+        result = merged(plan, told=_told(bars))
+    _show(result, as_json, out)
 
 
 @pool.command()
@@ -99,9 +88,11 @@ def status(
 ) -> None:
     """How many shards are done, and what their votes add up to so far."""
     from mmupt.pool.counts import figures, total
+    from mmupt.pool.shards import check_plan
     from mmupt.pool.work import done
 
     plan = _plan(source, out, config_file, settings, skip_bad)
+    check_plan(plan)
     parts = [done(plan, shard) for shard in plan.shards]
     there = [counts for counts in parts if counts is not None]
     result = {"shards": len(parts), "done": len(there), **figures(total(there))}
@@ -126,7 +117,9 @@ def merge(
 
     plan = _plan(source, out, config_file, settings, skip_bad)
     join_plan(plan)
-    _show(merged(plan, file), as_json, out)
+    with _bars(as_json) as bars:
+        result = merged(plan, file, told=_told(bars))
+    _show(result, as_json, out)
     if file is not None and not as_json:
         typer.echo(str(file))
 
@@ -139,6 +132,39 @@ def _plan(
 
     config = load_config(config_file, settings or [])
     return make_plan(source, out, config.consensus, skip_bad=skip_bad or config.data.skip_bad)
+
+
+def _bars(as_json: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=Console(stderr=True, quiet=as_json),
+    )
+
+
+def _told(bars: Progress) -> Told:
+    """One bar for each thing that is done."""
+    from rich.markup import escape
+
+    tasks: dict[str, TaskID] = {}
+
+    def tell(what: str, done: int, of: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(escape(what), total=of)
+        bars.update(tasks[what], completed=done, total=of)
+
+    return tell
 
 
 def _part(text: str) -> tuple[int, int]:

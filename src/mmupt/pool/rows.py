@@ -14,9 +14,8 @@ from mmupt.consensus.extract import extract
 from mmupt.consensus.filters import keep
 from mmupt.consensus.vote import vote
 from mmupt.errors import ConfigError, InputError
+from mmupt.pipeline import pilot_files
 from mmupt.pipeline.pilot_rows import figures_of
-
-TEXTS: Final = pa.list_(pa.string())
 
 COLUMNS: Final[Mapping[str, str]] = {
     "id": "text",
@@ -32,25 +31,17 @@ that true answers beside the questions cannot reach a vote."""
 
 VOTES: Final = pa.schema(
     [
-        ("id", pa.string()),
-        ("answers", TEXTS),
-        ("views", pa.list_(pa.int32())),
-        ("classes", pa.list_(pa.int32())),
-        ("shares", pa.list_(pa.float64())),
-        ("pseudo_label", pa.string()),
-        ("share", pa.float64()),
-        ("tied", pa.bool_()),
-        ("margin", pa.float64()),
-        ("entropy", pa.float64()),
-        ("view_agreement", pa.float64()),
-        ("abstentions", pa.int32()),
-        ("kept", pa.bool_()),
+        field
+        for field in pilot_files.VOTES
+        if field.name not in ("question", "truncated", "failed", "tokens")
     ]
 )
-"""One row a question; the columns mean what those of a pilot's ``votes.parquet`` do."""
+"""One row a question: the columns of a pilot's ``votes.parquet`` but those about the asking."""
 
 MOST_ANSWERS: Final = 4096
 """Most answers to one question."""
+
+MOST_VIEWS: Final = 1 << 31
 
 
 def wanted(names: Sequence[str], strategy: str) -> list[str]:
@@ -129,6 +120,8 @@ def _per_answer(row: Mapping[str, Any], name: str, kind: type, size: int) -> lis
         raise InputError(f'"{name}" is {_shown(value)}, expected {COLUMNS[name]}')
     if len(value) != size:
         raise InputError(f'"{name}" has {len(value)} entries for {size} answers')
+    if kind is int and not all(0 <= v < MOST_VIEWS for v in value):
+        raise InputError(f'"{name}" is {_shown(value)}, expected numbers from 0 to 2147483647')
     return value
 
 

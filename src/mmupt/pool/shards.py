@@ -164,16 +164,37 @@ def join_plan(plan: Plan) -> None:
     from mmupt.runs import write_json
 
     path = plan.out / PLAN
+    try:
+        # A worker that starts at the same moment has its file here before it has moved it.
+        others = [p for p in plan.out.glob("*") if not p.name.startswith(f".{PLAN}.tmp-")]
+        if not path.exists():
+            if others:
+                raise RunFolderError(
+                    f"{plan.out}: is not empty and holds no {PLAN}; choose a new --out"
+                )
+            write_json(path, plan.as_json())  # workers that start together write the same
+    except OSError as error:
+        raise RunFolderError(
+            f"{plan.out}: cannot be written ({error.strerror}); choose another --out"
+        ) from error
+    check_plan(plan)
+
+
+def check_plan(plan: Plan) -> None:
+    """See that the plan in the folder of the votes, if there is one, is this.
+
+    Raises:
+        RunFolderError: the folder holds votes on other shards or by other rules.
+    """
+    path = plan.out / PLAN
     if not path.exists():
-        if plan.out.is_dir() and any(plan.out.iterdir()):
-            raise RunFolderError(
-                f"{plan.out}: is not empty and holds no {PLAN}; choose a new --out"
-            )
-        write_json(path, plan.as_json())  # workers that start together write the same
+        return
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunFolderError(f"{path}: is not JSON ({error}); choose a new --out") from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: cannot be read ({error}); choose a new --out") from error
+    if not isinstance(there, dict):
+        raise RunFolderError(f"{path}: is no plan; choose a new --out")
     if there.get("fingerprint") != plan.fingerprint:
         raise RunFolderError(f"{path}: {_difference(there, plan.as_json())}; choose a new --out")
 

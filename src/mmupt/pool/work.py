@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -42,14 +43,15 @@ def work(plan: Plan, part: tuple[int, int] = (1, 1), progress: Progress | None =
         Shards that this worker did.
 
     Raises:
-        InputError: a shard that cannot be used, or has changed since the plan was made.
+        InputError: a shard that cannot be used.
+        RunFolderError: votes that cannot be written, or that are of another shard.
     """
     mine, did = own_shards(plan, part), 0
     for wait in (False, True):
         for shard in mine:
             if done(plan, shard):
                 continue
-            with claimed(plan.lock(shard), wait=wait) as held:
+            with claimed(plan.lock(shard), wait=wait, needed=part[1] == 1) as held:
                 if held and not done(plan, shard):
                     vote_shard(plan, shard, progress)
                     did += 1
@@ -82,12 +84,18 @@ def done(plan: Plan, shard: Shard) -> Counts | None:
 
 
 def vote_shard(plan: Plan, shard: Shard, progress: Progress | None = None) -> Counts:
-    """Vote on a shard and write its votes, whole or not at all."""
+    """Vote on a shard and write its votes, whole or not at all.
+
+    Raises:
+        InputError: a shard that cannot be used.
+        RunFolderError: the votes cannot be written.
+    """
     target = plan.votes(shard)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    # The machine's name as well: where locks do not work, two may have the same process number.
+    temporary = target.with_name(f".{target.name}.tmp-{socket.gethostname()}-{os.getpid()}")
     sums: list[Counts] = []
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             with pq.ParquetWriter(file, VOTES) as writer:
                 for rows, counts in _voted_batches(plan, shard):
@@ -101,6 +109,12 @@ def vote_shard(plan: Plan, shard: Shard, progress: Progress | None = None) -> Co
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise RunFolderError(
+            f"{target}: cannot be written ({reason}); what is done is kept: give the same command "
+            "again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     if progress is not None:
@@ -133,11 +147,15 @@ def _voted_batches(plan: Plan, shard: Shard) -> Iterator[tuple[list[dict[str, An
                 yield rows, counts
     except InputError as error:
         raise error if str(error).startswith(place) else InputError(f"{place}: {error}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{place}: cannot be read behind row {number} ({reason})") from error
 
 
-def left_behind(plan: Plan) -> list[Path]:
-    """Files of workers that were killed; nobody reads them."""
-    return sorted((plan.out / "votes").glob(".*.tmp-*"))
+def remove_left_behind(plan: Plan) -> None:
+    """Remove what killed workers had begun to write; nobody reads it."""
+    for path in (plan.out / "votes").glob(".*.parquet.tmp-*"):
+        name = path.name[1:].rpartition(".parquet.tmp-")[0]
+        with suppress(RunFolderError), claimed(plan.out / "locks" / f"{name}.lock") as held:
+            if held:
+                path.unlink(missing_ok=True)
