@@ -45,6 +45,11 @@ def main() -> None:
         _end(str(error), 2)
     except KeyboardInterrupt:
         _end(f"interrupted; {GOES_ON}", 130)
+    except SystemExit as end:
+        # Typer makes an exit without a word of a Ctrl-C.
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            _end(f"interrupted; {GOES_ON}", 130)
+        raise
     except Exception as error:
         if launched():
             leave_error(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
