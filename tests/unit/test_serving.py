@@ -20,8 +20,10 @@ from mmupt.asking.answerer import Draw, SamplingParams, greedy, stream_seeds
 from mmupt.asking.prompt import Prompt
 from mmupt.cli import app as cli
 from mmupt.config import load_config
+from mmupt.errors import ConfigError
 from mmupt.policy.answers import LocalAnswerer
 from mmupt.policy.model import load_policy
+from mmupt.review.address import bind
 from mmupt.serving.app import create_app
 from mmupt.serving.model import Served
 
@@ -142,6 +144,9 @@ Image.fromarray(np.zeros((5000, 5000), bool)).save(BOMB, "PNG")
         (chat(stream=True), "stream: true is not offered"),
         (chat(text=" "), "is empty"),
         (chat(text="a <image> b"), "holds an <image> mark"),
+        (chat(text="x" * 100_001), "longer than 100000 characters"),
+        (chat(stop=["x"] * 17), "stop"),
+        (chat(max_tokens=4096), "leave no room for a reply of 4096"),
         ({**chat(), "messages": [{"role": "system", "content": "x"}]}, "role user"),
         ({**chat(), "messages": [*chat()["messages"], *chat()["messages"]]}, "expected one message"),
     ],
@@ -176,6 +181,7 @@ def test_pictures_that_are_not_taken(client: TestClient, url: str, message: str)
     ("body", "message"),
     [
         ({"problem": "", "pictures": []}, "is empty"),
+        ({"problem": "a <image>", "pictures": []}, "<image> mark"),
         ({"problem": "x", "pictures": ["?"]}, "not base64"),
         ({"problem": "x", "pictures": ["AAAA"] * 9}, "at most 8"),
         ({"problem": "x", "pictures": [], "samples": 65}, "at most 64 answers"),
@@ -189,6 +195,20 @@ def test_what_the_page_may_not_ask(client: TestClient, body: Any, message: str) 
     reply = client.post("/try", json=body)
     assert reply.status_code == 400
     assert message in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", chat(text="a \ud800 b")),
+        ("/try", {"problem": "\udfff", "pictures": []}),
+    ],
+)
+def test_half_characters_are_refused(client: TestClient, path: str, body: Any) -> None:
+    kind = {"content-type": "application/json"}
+    reply = client.post(path, content=json.dumps(body), headers=kind)
+    assert reply.status_code == 400
+    assert "half a character" in reply.json()["error"]["message"]
 
 
 def test_other_sites_get_nothing(client: TestClient) -> None:
@@ -216,6 +236,32 @@ def test_with_a_key_nobody_is_answered_without_it(served: Served) -> None:
     page = client.get("/")
     assert 'id="key"' in page.text
     assert "s3cret" not in page.text
+
+
+def test_a_key_may_hold_any_character(served: Served) -> None:
+    client = TestClient(create_app(served, key="schlüssel"), headers=HOST)
+    right, wrong = ({"authorization": f"Bearer {word}".encode()} for word in ("schlüssel", "ü"))
+    assert client.get("/v1/models", headers=right).status_code == 200
+    assert client.get("/v1/models", headers=wrong).status_code == 401
+
+
+def test_the_page_tells_what_every_filter_would_do(served: Served) -> None:
+    body = {"problem": "What?", "pictures": [], "samples": 1, "temperature": 0.0}
+    config = load_config(None, ["eval.max_completion_length=8", "consensus.min_share=0"])
+    for window, kept in (([0, 5], True), ([0.5, 5], False)):  # one answer has the entropy 0
+        consensus = config.consensus.model_copy(update={"entropy_window": tuple(window)})
+        own = Served(served.policy, "tiny", config.model_copy(update={"consensus": consensus}))
+        found = TestClient(create_app(own), headers=HOST).post("/try", json=body).json()
+        assert found["kept"] is (kept and found["label"] is not None)
+        assert found["min_share"] == 0
+
+
+def test_a_taken_port_is_told_before_a_model_is_read(tmp_path: Path) -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(cli, ["serve", str(tmp_path), "--port", port])
+    assert isinstance(result.exception, ConfigError)
+    assert f"--port {port}: cannot be bound" in str(result.exception)
 
 
 @pytest.mark.parametrize("lang", ["en", "ja"])

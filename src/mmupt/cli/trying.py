@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,12 @@ def serve(
     name: Annotated[
         str | None, typer.Option("--name", help="What requests call it; default: mmupt.")
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="Of an adapter alone: its base model's folder.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")
+    ] = 8000,
     host: Annotated[
         str, typer.Option("--host", help="Address to bind; others than this machine's need a key.")
     ] = "127.0.0.1",
@@ -47,10 +53,13 @@ def serve(
         from mmupt.serving.app import create_app
     except ModuleNotFoundError as error:
         raise ConfigError(f"mmupt serve needs {error.name}; install mmupt[review]") from error
+    from rich.console import Console
+
     from mmupt.config import load_config
     from mmupt.export.formats import loaded
     from mmupt.export.source import find_source
     from mmupt.review.access import is_loopback
+    from mmupt.review.address import bind, names, site
     from mmupt.serving.model import Served
 
     key = os.environ.get(key_variable, "") if key_variable else None
@@ -68,12 +77,18 @@ def serve(
         import torch
 
         torch.set_num_threads(config.num_threads)
-    policy = loaded(find_source(place, version))
-    served = Served(policy, name or "mmupt", config)
-    typer.echo(f"http://{host}:{port}      the page")
-    typer.echo(f"http://{host}:{port}/v1   for clients; the model is called {served.name}")
-    uvicorn.run(
-        create_app(served, key=key, hosts=(host,), lang=lang), host=host, port=port,
-        log_level="warning", access_log=False, server_header=False, proxy_headers=False,
-        lifespan="off", ws="none",
-    )  # fmt: skip
+    bound = bind(host, port)  # a taken port is told before a large model is read
+    with bound:
+        with Console(stderr=True).status("loading the model"):
+            policy = loaded(find_source(place, version, base))
+        served = Served(policy, name or "mmupt", config)
+        start = f"http://{site(host)}:{bound.getsockname()[1]}"
+        typer.echo(f"{start}      the page")
+        typer.echo(f"{start}/v1   for clients; the model is called {served.name}")
+        server = uvicorn.Config(
+            create_app(served, key=key, hosts=names(host), lang=lang),
+            log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+            lifespan="off", ws="none", timeout_graceful_shutdown=3,
+        )  # fmt: skip
+        with suppress(KeyboardInterrupt):  # how a server is ended
+            uvicorn.Server(server).run(sockets=[bound])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 
 import uvicorn
@@ -10,6 +9,7 @@ import uvicorn
 from mmupt.audit import checks
 from mmupt.errors import ConfigError, InputError
 from mmupt.review.access import Access, is_loopback
+from mmupt.review.address import bind, names, site
 from mmupt.review.app import create_app
 from mmupt.review.desk import Desk
 
@@ -26,11 +26,11 @@ def check_reviewers(host: str, reviewers: Sequence[str]) -> tuple[str, ...]:
             f"--host {host}: others can reach it, so each reviewer needs a name and a link; "
             "give --reviewer NAME for each"
         )
-    names = tuple(checks.name(one, "reviewer") for one in reviewers)
-    for name in names:
-        if names.count(name) > 1:
+    known = tuple(checks.name(one, "reviewer") for one in reviewers)
+    for name in known:
+        if known.count(name) > 1:
             raise InputError(f"--reviewer {name} is there twice; name each reviewer once")
-    return names
+    return known
 
 
 def serve(
@@ -50,49 +50,17 @@ def serve(
     Raises:
         ConfigError: the address cannot be bound.
     """
-    bound = _bind(host, port)
+    bound = bind(host, port)
     port = bound.getsockname()[1]
-    site = f"http://{_site(host)}:{port}"
-    access = Access(reviewers, lambda who, token: tell(who, f"{site}/?token={token}", False))
-    app = create_app(desk, access, hosts=_names(host), port=port, lang=lang)
+    start = f"http://{site(host)}:{port}"
+    access = Access(reviewers, lambda who, token: tell(who, f"{start}/?token={token}", False))
+    app = create_app(desk, access, hosts=names(host), port=port, lang=lang)
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         lifespan="off", ws="none", http="h11", timeout_graceful_shutdown=3,
     )  # fmt: skip
     for who, token in access.tokens.items():
-        tell(who, f"{site}/?token={token}", True)
+        tell(who, f"{start}/?token={token}", True)
     desk.store.stay()
     with bound:
         uvicorn.Server(settings).run(sockets=[bound])
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM
-        )[0]
-        # With its protocol named asyncio sends small pieces at once, instead of 40 ms later.
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(place)
-        bound.listen(128)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"--host {host} --port {port}: cannot be bound ({error}); choose another port"
-        ) from error
-    return bound
-
-
-def _site(host: str) -> str:
-    """The host as it stands in an address; where every address is bound, this machine's name."""
-    plain = host.strip("[]")
-    if plain in ("0.0.0.0", "::"):  # noqa: S104 - asked for by whoever starts it
-        return socket.getfqdn()
-    return f"[{plain}]" if ":" in plain else plain
-
-
-def _names(host: str) -> tuple[str, ...]:
-    plain = host.strip("[]")
-    if plain in ("0.0.0.0", "::"):  # noqa: S104
-        return (socket.gethostname(), socket.getfqdn())
-    return (plain,)

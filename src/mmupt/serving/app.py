@@ -115,14 +115,15 @@ def _refused(request: Request, key: str | None, hosts: Sequence[str]) -> Respons
         if kind != "application/json":
             return JSONResponse(error("expected Content-Type: application/json"), 415)
     if key is not None and request.url.path not in ("/", "/health"):
-        given = headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()):
+        # Bytes of a header are read as Latin-1, whatever they are.
+        given = headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
+        if not hmac.compare_digest(given, key.encode("utf-8", "surrogateescape")):
             return JSONResponse(error("no or another key", "authentication_error"), 401)
     return None
 
 
 async def _json(request: Request) -> Any:
-    body = b""
+    body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY:

@@ -23,6 +23,10 @@ MOST_CHOICES: Final = 64
 MOST_TOKENS: Final = 4096
 MOST_IMAGES: Final = 8
 DEFAULT_TOKENS: Final = 256
+MOST_TEXT: Final = 100_000
+"""Characters of a question; more than any model here has room for."""
+
+MOST_STOPS: Final = 16
 
 
 class _Part(BaseModel):
@@ -56,7 +60,7 @@ class ChatRequest(_Part):
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
     logprobs: bool = False
     stream: bool = False
@@ -109,8 +113,7 @@ def read_prompt(messages: Sequence[Message], max_pixels: int) -> Prompt:
     for number, part in enumerate(parts):
         place = f"messages.0.content.{number}"
         if part.type == "text":
-            if IMAGE_MARK in part.text:
-                raise InputError(f"{place}: the text holds an {IMAGE_MARK} mark; take it out")
+            check_text(part.text, place)
             problem.append(part.text)
         else:
             if len(images) == MOST_IMAGES:
@@ -120,7 +123,24 @@ def read_prompt(messages: Sequence[Message], max_pixels: int) -> Prompt:
             problem.append(IMAGE_MARK)
     if not any(text.strip() for text in problem):
         raise InputError("messages.0.content: is empty; ask something")
-    return Prompt("".join(problem), tuple(images), "request")
+    whole = "".join(problem)
+    if len(whole) > MOST_TEXT:
+        raise InputError(f"messages.0.content: is longer than {MOST_TEXT} characters")
+    return Prompt(whole, tuple(images), "request")
+
+
+def check_text(text: str, place: str) -> None:
+    """Refuse a text that no question may hold.
+
+    Raises:
+        InputError: an image mark, half a character, or too much of it.
+    """
+    if IMAGE_MARK in text:
+        raise InputError(f"{place}: the text holds an {IMAGE_MARK} mark; take it out")
+    if len(text) > MOST_TEXT:
+        raise InputError(f"{place}: is longer than {MOST_TEXT} characters")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{place}: holds half a character (an unpaired surrogate)")
 
 
 def read_image(url: str, place: str, max_pixels: int) -> Any:
@@ -181,9 +201,15 @@ def reply(
 
 
 def _logprobs(one: Completion, texts: Sequence[str]) -> dict[str, Any]:
+    # A token that is a part of a character only has no text, and so no bytes, of its own.
     return {
         "content": [
-            {"token": text, "logprob": value, "bytes": list(text.encode()), "top_logprobs": []}
+            {
+                "token": text,
+                "logprob": value,
+                "bytes": None if "\ufffd" in text else list(text.encode()),
+                "top_logprobs": [],
+            }
             for text, value in zip(texts, one.logprobs, strict=True)
         ]
     }

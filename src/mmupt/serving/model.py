@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock, Semaphore
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from mmupt.asking.answerer import Draw, SamplingParams, stream_seeds
 from mmupt.asking.answers import final_answer
 from mmupt.asking.maker import PromptMaker
-from mmupt.ballots import strategy_options
+from mmupt.asking.prompt import Prompt
+from mmupt.ballots import filters_of, strategy_options
+from mmupt.consensus.filters import keep
 from mmupt.consensus.vote import vote
 from mmupt.errors import InputError, RefusedError
-from mmupt.serving.chat import ChatRequest, Counted, read_prompt, reply
+from mmupt.serving.chat import ChatRequest, Counted, check_text, read_prompt, reply
 from mmupt.types import Completion, Finish, Sample
 
 if TYPE_CHECKING:
@@ -71,16 +74,16 @@ class Served:
             RefusedError: too many are waiting.
         """
         from mmupt.policy.answers import LocalAnswerer
-        from mmupt.policy.inputs import encode
 
         prompt = read_prompt(request.messages, self.config.model.max_pixels)
         seed = secrets.randbits(62) if request.seed is None else request.seed
         draw = Draw(request.params(), stream_seeds(seed, count=request.n), request.n)
         with self._turn():
-            length = int(encode(self.policy, [prompt]).lengths[0])
+            length = self._length(prompt, draw.params)
             ((found,),) = LocalAnswerer(self.policy, 1).complete([prompt], [draw])
-        completions = [one for one in found if one is not None]
-        tokens = [[self._text([token]) for token in one.token_ids] for one in completions]
+            completions = [one for one in found if one is not None]
+            # Within the turn: a tokenizer that pads another request must not be asked meanwhile.
+            tokens = [[self._text([token]) for token in one.token_ids] for one in completions]
         counted = Counted(length, sum(len(one.token_ids) for one in completions))
         return reply(request, completions, tokens, counted)
 
@@ -104,8 +107,9 @@ class Served:
         """
         from mmupt.policy.answers import LocalAnswerer
 
-        if not problem.strip() or "<image>" in problem:
-            raise InputError("the question is empty or holds an <image> mark")
+        if not problem.strip():
+            raise InputError("the question is empty")
+        check_text(problem, "the question")
         if not 1 <= views <= samples <= MOST_ANSWERS or samples % views:
             raise InputError(
                 f"{samples} answers over {views} views: expected at most {MOST_ANSWERS} answers, "
@@ -134,6 +138,7 @@ class Served:
             per_view,
         )
         with self._turn():
+            self._length(prompts[0], draw.params)
             (groups,) = LocalAnswerer(self.policy, views).complete(prompts, [draw])
         said = [
             (view, one, final_answer(one, prompt, consensus.kind))
@@ -142,13 +147,12 @@ class Served:
             if one is not None
         ]
         outcome = vote([answer for _, _, answer in said], **_majority(self.config))
+        (kept,) = keep([outcome], replace(filters_of(consensus), easiest_fraction=1.0))
         return {
             "label": outcome.label,
             "share": outcome.share,
             "tied": outcome.tied,
-            "kept": outcome.label is not None
-            and not outcome.tied
-            and outcome.share >= consensus.min_share,
+            "kept": kept,
             "min_share": consensus.min_share,
             "answers": [
                 {"view": view, "answer": answer, "class": number, **_shown(one)}
@@ -156,6 +160,23 @@ class Served:
             ],
             "seconds": time.perf_counter() - began,
         }
+
+    def _length(self, prompt: Prompt, params: SamplingParams) -> int:
+        """Tokens of a prompt.
+
+        Raises:
+            InputError: the model has no room for it and the longest reply.
+        """
+        from mmupt.policy.inputs import encode
+
+        length = int(encode(self.policy, [prompt]).lengths[0])
+        if length + params.max_completion_length > self.policy.max_length:
+            raise InputError(
+                f"{length} tokens with the pictures leave no room for a reply of "
+                f"{params.max_completion_length}, the model takes {self.policy.max_length}; ask "
+                "for less"
+            )
+        return length
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.policy.tokenizer.decode(list(ids)))
