@@ -23,6 +23,7 @@ from mmupt.config_supervision import (
     RulesConfig,
 )
 from mmupt.config_synthesis import SynthesisConfig
+from mmupt.config_trackers import TrackersConfig
 from mmupt.config_votes import DualVote, MajorityVote, Section, Strategy
 from mmupt.data.views import ViewsConfig
 from mmupt.errors import ConfigError
@@ -416,6 +417,7 @@ class Config(Section):
     """None: nothing is promoted, and rounds follow each other unexamined, as in a study."""
     promotion: PromotionConfig = PromotionConfig()
     roi: RoiConfig = RoiConfig()
+    trackers: TrackersConfig = TrackersConfig()
     save_steps: Positive = 20
     """Updates between two points that a killed run resumes from."""
     num_threads: Annotated[int, Field(ge=0)] = 0

@@ -30,6 +30,7 @@ _STAGES = {
         "whole": "whole run",
         "guard": "guard, after update {step}: {evidence}",
         "stopped": "guard: {of} ends after update {last}; kept is the checkpoint of update {step}",
+        "tracker": "tracker {tracker} failed, the run goes on without it: {error}",
     },
     "ja": {
         "base": "ベースモデル",
@@ -45,6 +46,7 @@ _STAGES = {
         "whole": "全体",
         "guard": "監視(更新 {step} の後): {evidence}",
         "stopped": "監視: {of}を更新 {last} で停止し、更新 {step} のチェックポイントを採用",
+        "tracker": "トラッカー {tracker} で失敗。学習はそのまま続きます: {error}",
     },
 }
 
@@ -117,6 +119,8 @@ class LiveProgress:
             case "best_checkpoint" if event["stopped_by"]:
                 of = stage_name(stage, self.lang)
                 self._say("stopped", "red", of=of, last=event["last_step"], step=event["step"])
+            case "tracker_failed":
+                self._say("tracker", "yellow", tracker=event["tracker"], error=event["error"])
             case "synthesis_progress":
                 self._synthesis(event)
             case "evaluation_started":

@@ -24,10 +24,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("expressions",),  # conditions of people's own over rollouts
     ("data", "consensus"),  # files and pictures; answers and votes
     ("config_votes",),  # the strategies' sections of the schema
-    ("config_supervision", "config_server", "config_synthesis"),  # and those of people, servers
+    ("config_supervision", "config_server", "config_synthesis", "config_trackers"),  # and others'
     ("config", "events"),  # the schema; what happened
     ("ballots",),  # what the schema asks of a vote
     ("runs", "console", "demo", "starter", "report", "launch"),  # folders, presets, pages, torchrun
+    ("trackers",),  # figures for TensorBoard, wandb, ...
     ("audit", "gates", "ledger", "registry"),  # people's verdicts, decisions, costs, versions
     ("asking",),  # prompts, views of a question, who answers
     ("server",),  # a model behind an OpenAI-compatible server answers

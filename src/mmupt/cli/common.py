@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +112,10 @@ def opened(
 ) -> Iterator[RunFolder]:
     """`open_run` by the main process; the others come in once it has the folder."""
     from mmupt.runs import RunFolder, open_run
+    from mmupt.trackers.send import check_trackers
 
     processes = connect()
+    check_trackers(config)
     if not processes.main:
         processes.wait()
         yield RunFolder(root)
@@ -132,6 +134,7 @@ def progress(folder: RunFolder, config: Config, lang: Lang, as_json: bool) -> It
     from mmupt.console import LiveProgress
     from mmupt.events import EventLog, SilentLog
     from mmupt.pipeline.stages import Stages
+    from mmupt.trackers.send import tracked
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
@@ -139,8 +142,11 @@ def progress(folder: RunFolder, config: Config, lang: Lang, as_json: bool) -> It
     console = Console(stderr=True, quiet=as_json or not processes.main)
     with LiveProgress(console, lang) as bars:
         log = EventLog(folder.events, (bars,)) if processes.main else SilentLog()
-        log.emit("run_started", seed=config.seed, version=__version__, processes=processes.count)
-        yield Stages(folder, config, log, processes=processes)
+        with tracked(log, config, folder) if processes.main else nullcontext():
+            log.emit(
+                "run_started", seed=config.seed, version=__version__, processes=processes.count
+            )
+            yield Stages(folder, config, log, processes=processes)
     disconnect()
 
 
@@ -154,8 +160,10 @@ def command_config(
 ) -> Config:
     """The file's settings, with the command's own model and data in their places."""
     from mmupt.config import load_config
+    from mmupt.trackers.send import check_trackers
 
     config = load_config(config_file, settings or [])
+    check_trackers(config)
     places = dict.fromkeys(("labelled", "unlabelled", "test")) | {
         k: v.resolve() for k, v in data.items()
     }

@@ -115,9 +115,11 @@ def served_progress(
 
     from mmupt.console import LiveProgress
     from mmupt.events import EventLog
+    from mmupt.trackers.send import tracked
     from mmupt.version import __version__
 
     with LiveProgress(Console(stderr=True, quiet=as_json), lang) as bars:
         log = EventLog(folder.events, (bars,))
-        log.emit("run_started", seed=config.seed, version=__version__, processes=1)
-        yield log
+        with tracked(log, config, folder):
+            log.emit("run_started", seed=config.seed, version=__version__, processes=1)
+            yield log
