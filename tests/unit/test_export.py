@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from typer.testing import CliRunner
 from mmupt.asking.prompt import Prompt
 from mmupt.cli import app
 from mmupt.config import LoraConfig
-from mmupt.errors import InputError, ModelError, RefusedError
-from mmupt.export.card import export_card
+from mmupt.errors import InputError, ModelError, RefusedError, RunFolderError
+from mmupt.export.card import export_card, found_license
 from mmupt.export.check import Checked
 from mmupt.export.formats import stored_dtype
 from mmupt.export.run import run_export
@@ -148,6 +149,53 @@ def test_where_the_base_is_gone_it_is_asked_for(adapted: Path, tmp_path: Path) -
         find_source(tmp_path / "peft")
 
 
+def test_a_merged_model_whose_base_moved_takes_it(
+    adapted: Path, model: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    moved = shutil.copytree(adapted, tmp_path / "moved")
+    path = moved / "adapter" / "adapter_config.json"
+    path.write_text(path.read_text().replace(str(model.resolve()), "/gone/tiny"))
+    with pytest.raises(ModelError, match=r"moved.adapter: its base model.*--base"):
+        export("peft", moved, tmp_path / "out")
+    source = find_source(moved, base=model)
+    assert run_export("peft", source, tmp_path / "out", prompts=PROMPTS)["check"]["equal"] == 3
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: 'mit'\n---\n", "mit"),
+        ('---\r\ntags: [x]\r\nlicense: "apache-2.0"\r\n---\r\n', "apache-2.0"),
+        ("---\ntags: [x]\n---\nlicense: mit\n", None),  # of something the text tells about
+        ("license: mit\n", None),
+        ("---\nlicense: mit\n", None),  # the head does not end
+    ],
+)
+def test_a_licence_is_read_from_the_head_of_a_card_alone(
+    tmp_path: Path, card: str, licence: str | None
+) -> None:
+    (tmp_path / "README.md").write_bytes(card.encode())
+    assert found_license(tmp_path) == licence
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match=r"cannot be written \(Not a directory\)"):
+        export("hf", model, tmp_path / "file" / "out")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mmupt.export.run.write_format", full)
+    with pytest.raises(RunFolderError, match=r"out: cannot be written \(No space left"):
+        export("hf", model, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_path_of_this_machine_is_not_told(adapted: Path, tmp_path: Path) -> None:
     export("peft", adapted, tmp_path / "peft")
     assert str(tmp_path.parent) not in (tmp_path / "peft" / "adapter_config.json").read_text()
@@ -270,7 +318,7 @@ def test_the_card_of_a_version_that_passed_names_its_checks() -> None:
     assert "- precision: pass: 0.912 against 0.9\n- guard: pass\n" in card
     assert "most likely answer: 81.0% right (95% interval 78.0% to 84.0%)" in card
     assert "sampled answers" not in card  # no interval, no claim
-    assert card.startswith("---\nlibrary_name: transformers\nlicense: mit\n")
+    assert card.startswith('---\nlibrary_name: transformers\nlicense: "mit"\n')
 
 
 def test_the_licence_comes_from_the_source_or_the_user(model: Path, tmp_path: Path) -> None:
@@ -282,7 +330,7 @@ def test_the_licence_comes_from_the_source_or_the_user(model: Path, tmp_path: Pa
     ("options", "message"),
     [
         ({"version": "champion"}, "is no project"),
-        ({"base": Path("x")}, "is no adapter alone"),
+        ({"base": Path("x")}, "holds no adapter"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

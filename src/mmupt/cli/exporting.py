@@ -31,7 +31,7 @@ def export(
         str | None, typer.Option("--version", help="Of a project; default: its champion.")
     ] = None,
     base: Annotated[
-        Path | None, typer.Option("--base", help="Of an adapter alone: its base model's folder.")
+        Path | None, typer.Option("--base", help="An adapter's base model, if it moved.")
     ] = None,
     base_name: Annotated[
         str | None, typer.Option("--base-name", help="What --format peft calls its base model.")
@@ -45,7 +45,7 @@ def export(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="JSONL whose first 16 questions check the export."),
+        typer.Option("--data", help="Data set whose first 16 questions check the export."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -13,7 +13,8 @@ from mmupt.export.formats import READ_BY_LLAMA_CPP, Format
 from mmupt.export.source import Source
 from mmupt.version import __version__
 
-_LICENSE = re.compile(r"(?m)\A---\n(?:.*\n)*?license: *([A-Za-z0-9._+-]{1,60}) *$")
+_HEAD = re.compile(r"\A---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
+_LICENSE = re.compile(r"^license: *[\"']?([A-Za-z0-9._+-]{1,60})[\"']?\s*$", re.MULTILINE)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!$~])")
 
 
@@ -23,7 +24,8 @@ def found_license(folder: Path) -> str | None:
         text = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
-    found = _LICENSE.match(text)
+    head = _HEAD.match(text)
+    found = _LICENSE.search(head[1]) if head else None
     return found[1] if found else None
 
 
@@ -57,7 +59,7 @@ def export_card(
 def _head(kind: Format, license_name: str | None, base: str) -> str:
     lines = ["---", f"library_name: {'peft' if kind == 'peft' else 'transformers'}"]
     if license_name:
-        lines.append(f"license: {license_name}")
+        lines.append(f"license: {_yaml(license_name)}")
     if kind == "peft":
         lines.append(f"base_model: {_yaml(base)}")
     return "\n".join([*lines, "pipeline_tag: image-text-to-text", "tags: [mmupt]", "---"])
@@ -179,7 +181,7 @@ def _checked(checked: Checked) -> str:
 
 def _limits(license_name: str | None) -> str:
     kept = (
-        f"The starting model's licence ({license_name}) and those of the data hold on."
+        f"The starting model's licence ({_plain(license_name)}) and those of the data hold on."
         if license_name
         else "The starting model's licence is not named here; it and those of the data hold on."
     )

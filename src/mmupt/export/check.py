@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmupt.asking.prompt import Prompt
+from mmupt.errors import ModelError
 from mmupt.export.formats import Format, loaded, put_on
-from mmupt.export.source import Source
+from mmupt.export.source import Source, adapter_base
 
 if TYPE_CHECKING:
     from mmupt.policy.model import Policy
@@ -112,13 +113,20 @@ def _exported(kind: Format, source: Source, folder: Path) -> Policy:
 
 
 def _base_of(source: Source) -> Path:
-    """The model that an adapter belongs on."""
+    """The model that an adapter belongs on.
+
+    Raises:
+        ModelError: it is not where the adapter says.
+    """
     if not source.merged or source.adapter is None:
         return source.model
-    import json
-
-    said = json.loads((source.adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    return Path(str(said["base_model_name_or_path"]))
+    base = source.base or adapter_base(source.adapter)
+    if base is None:
+        raise ModelError(
+            f"{source.adapter}: its base model, which the check needs, is not where it says; give "
+            "the base model's folder with --base"
+        )
+    return base
 
 
 def _answers(policy: Policy, prompts: Sequence[Prompt]) -> list[Completion]:

@@ -148,7 +148,10 @@ def _write_adapter(source: Source, folder: Path, base: str) -> None:
             raise ModelError(f"{source.adapter / name}: is missing")
         shutil.copy2(source.adapter / name, folder / name)
     path = folder / "adapter_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        settings = {**json.loads(path.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{source.adapter / path.name}: is no JSON object ({error})") from error
     settings["base_model_name_or_path"] = base
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     from transformers import AutoProcessor

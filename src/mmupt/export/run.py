@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mmupt.asking.prompt import Prompt
-from mmupt.errors import ConfigError, ModelError, RefusedError
+from mmupt.errors import ConfigError, ModelError, RefusedError, RunFolderError
 from mmupt.export.card import export_card, found_license
 from mmupt.export.check import check_export, made_prompts
 from mmupt.export.formats import FORMATS, Format, stored_dtype, write_format
-from mmupt.export.source import Source
+from mmupt.export.source import Source, named_base
 from mmupt.version import __version__
 
 RECORD = "export.json"
@@ -51,17 +51,21 @@ def run_export(
     Raises:
         ConfigError: an unknown format.
         RefusedError: the folder is taken.
+        RunFolderError: it cannot be written.
         ModelError: the source cannot be exported so, or the export answers otherwise.
     """
+    from safetensors import SafetensorError
+
     if kind not in FORMATS:
         raise ConfigError(f"--format {kind!r} is unknown; choose from {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RefusedError(f"{out}: is there already; choose a new --out")
     base = base_name or _said(source) or source.model.name
-    temporary = out.resolve().with_name(f".{out.name}.tmp-{os.getpid()}")
+    place = out.resolve()
+    temporary = place.with_name(f".{place.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         say("writing")
         write_format(kind, source, temporary, dtype, base)
         say("checking")
@@ -88,26 +92,24 @@ def run_export(
         }
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         (temporary / RECORD).write_text(text, encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        temporary.replace(out)
+        if place.exists():
+            place.rmdir()
+        temporary.replace(place)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise RunFolderError(
+            f"{out}: cannot be written ({reason}); nothing is left of it, choose another --out or "
+            "make room"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return record
 
 
 def _said(source: Source) -> str | None:
-    if source.adapter is None:
-        return None
-    try:
-        text = (source.adapter / "adapter_config.json").read_text(encoding="utf-8")
-        said = json.loads(text).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
-        return None
+    said = None if source.adapter is None else named_base(source.adapter)
     # A path of this machine says nothing elsewhere.
-    return (
-        None if not isinstance(said, str) else Path(said).name if Path(said).is_absolute() else said
-    )
+    return Path(said).name if said is not None and Path(said).is_absolute() else said
 
 
 def _files(folder: Path) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Source:
         model: a whole model's folder; with `adapter` alone the model it belongs on.
         adapter: a peft adapter's folder, if there is one.
         merged: whether `model` has the adapter in it already.
+        base: of a merged model: the model that its adapter belongs on; None: as the adapter says.
         name: what the card calls it.
         version: the project's record of it (`pipeline.versions.version_rows`); empty outside one.
         decision: what the gate last said of it, as it was stored; None: nothing.
@@ -28,6 +29,7 @@ class Source:
     model: Path
     adapter: Path | None = None
     merged: bool = True
+    base: Path | None = None
     name: str = ""
     version: Mapping[str, Any] = field(default_factory=dict)
     decision: Mapping[str, Any] | None = None
@@ -55,7 +57,8 @@ def find_source(
     Args:
         place: a project, a run with a model, a model's folder, or an adapter's.
         version: of a project: a name or an alias; None: its champion.
-        base: for an adapter alone: the model that it belongs on; None: as it says itself.
+        base: the model that an adapter belongs on, alone or beside a merged model; None: as it
+            says itself.
         progress: told how many bytes of a version are verified.
 
     Raises:
@@ -65,15 +68,20 @@ def find_source(
         DatabaseError: a version that does not exist.
     """
     if (place / "project.db").is_file() and (place / "config.yaml").is_file():
-        return _of_project(place, version, progress)
+        return _with_base(_of_project(place, version, progress), base, place)
     if version is not None:
         raise InputError(f"{place}: is no project, so that --version {version} names nothing")
     if (place / "adapter_config.json").is_file():
         return _of_adapter(place, base)
-    if base is not None:
-        raise InputError(f"{place}: is no adapter alone, so that --base does nothing")
     model = place / "model" if (place / "model" / "config.json").is_file() else place
-    return Source(model, _adapter_beside(model), name=place.resolve().name)
+    source = Source(model, _adapter_beside(model), name=place.resolve().name)
+    return _with_base(source, base, place)
+
+
+def _with_base(source: Source, base: Path | None, place: Path) -> Source:
+    if base is not None and source.adapter is None:
+        raise InputError(f"{place}: holds no adapter, so that --base does nothing")
+    return replace(source, base=base)
 
 
 def _of_project(root: Path, word: str | None, progress: Progress | None) -> Source:
@@ -113,13 +121,25 @@ def _adapter_beside(model: Path) -> Path | None:
 
 
 def _of_adapter(folder: Path, base: Path | None) -> Source:
-    path = folder / "adapter_config.json"
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        said = None
-    model = base or (Path(said) if isinstance(said, str) and Path(said).is_dir() else None)
+    path, said = folder / "adapter_config.json", named_base(folder)
+    model = base or adapter_base(folder)
     if model is None:
         named = f"names {said!r}, which is no folder here" if said else "names no base model"
         raise ModelError(f"{path}: {named}; give the base model's folder with --base")
     return Source(model, folder, merged=False, name=folder.resolve().name)
+
+
+def named_base(adapter: Path) -> str | None:
+    """What an adapter calls its base model."""
+    try:
+        text = (adapter / "adapter_config.json").read_text(encoding="utf-8")
+        said = json.loads(text)["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return said if isinstance(said, str) and said else None
+
+
+def adapter_base(adapter: Path) -> Path | None:
+    """The folder of an adapter's base model, where the adapter says that it is."""
+    said = named_base(adapter)
+    return Path(said) if said is not None and Path(said).is_dir() else None
