@@ -96,6 +96,13 @@ def test_labels_from_a_teacher_replace_the_vote() -> None:
     assert reward(prompts=texts, completions=texts, group=["a"] * 3) == [0.0, 0.0, 1.0]
 
 
+@pytest.mark.parametrize("strategy", ["weighted", "dual", "restrain"])
+def test_strategies_that_no_reward_function_can_follow(strategy: str) -> None:
+    config = load_config(None, [f"consensus.strategy={strategy}"]).consensus
+    with pytest.raises(ConfigError, match=f"strategy {strategy} .*--engine local"):
+        MajorityVoteReward(config)
+
+
 def test_groups_that_are_not_whole_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"group 'g0' has 3 completions, expected 4"):
         reward_of([["1", "2", "3"]], num_generations=4)
@@ -130,6 +137,7 @@ def test_settings_arrive_in_trl_s_words(tmp_path: Path) -> None:
     assert found["per_device_train_batch_size"] == 8
     assert (found["epsilon"], found["epsilon_high"], found["min_p"]) == (0.2, 0.28, 0.1)
     assert found["activation_checkpointing"] is True
+    assert found["save_total_limit"] >= 2  # the older is whole until what is ours is in the newer
     assert "gradient_checkpointing" not in found
     with pytest.raises(ConfigError, match="is 48, which 5 processes cannot share evenly"):
         batches(config, 5)

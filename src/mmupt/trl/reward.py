@@ -89,10 +89,15 @@ class MajorityVoteReward:
                 "consensus.strategy weighted needs log-probabilities, which TRL does not tell a "
                 "reward function; take majority, or --engine local"
             )
-        if self.config.strategy.name == "dual" and labels is not None:
+        if self.config.strategy.name == "dual":
             raise ConfigError(
                 "consensus.strategy dual compares teacher and student reply by reply, which is "
                 "not offered with TRL; take majority, or --engine local"
+            )
+        if self.config.strategy.name == "restrain":
+            raise ConfigError(
+                "consensus.strategy restrain takes its penalty off advantages, which a reward "
+                "function cannot; take majority, or --engine local"
             )
         self.num_generations, self.end_ids = num_generations, tuple(end_ids)
         self.group_column, self.problem_column = group_column, problem_column

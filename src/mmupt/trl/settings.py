@@ -96,7 +96,8 @@ def trl_arguments(
         "seed": seed & 0x7FFFFFFF,
         "use_cpu": cpu,
         "save_steps": config.save_steps,
-        "save_total_limit": 1,
+        # One would not do: the last whole point goes before what is ours is beside the new one.
+        "save_total_limit": 2,
         "logging_steps": 1,
         "report_to": [],
         "disable_tqdm": True,
