@@ -165,6 +165,26 @@ def test_a_server_that_knows_no_n_is_asked_singly(stub: Stub, ignores: bool) -> 
     assert not answerer.failures
 
 
+def test_another_prompt_s_failure_is_no_verdict_on_single_requests(stub: Stub) -> None:
+    """Prompt 0 is asked singly while prompt 1 fails for good, as the request of prompt 2 shows."""
+    others_failed = threading.Event()
+
+    def answer(body: Body) -> Answer:
+        match question(body), body.get("n", 1):
+            case "question 0", 1:
+                assert others_failed.wait(PATIENCE)
+                return chat(str(body["seed"]))
+            case "question 2", _:
+                others_failed.set()
+                return as_vllm(body)
+        return refused(400, "not so")
+
+    stub.answer = answer
+    results, answerer = ask(stub, words(3), draw(3, 2), concurrency=2)
+    assert texts(results)[0][:2] == [["100000", "101000"], [None, None]]
+    assert {one.origin for one in answerer.failures} == {"data.jsonl:2"}
+
+
 def test_truncation_and_token_counts(stub: Stub) -> None:
     stub.answer = lambda body: chat("cut", finish="length", tokens=16)
     (((cut,),),), _ = ask(stub, words(1), draw(1, 1))

@@ -307,7 +307,7 @@ class ServerAnswerer:
                     self._one_by_one = True
                     await self._singly(call, ask, ask.numbers[1:], model)
                 else:
-                    self._lost(call, ask, len(ask.numbers) - 1, self.failures[-1].reason)
+                    self._lost(call, ask, len(ask.numbers) - 1, self._why(error))
                 return
             self._count_failure(error)
             reason = self._why(error)
@@ -333,10 +333,11 @@ class ServerAnswerer:
         self, call: _Call, ask: requests.Ask, numbers: Sequence[int], model: str
     ) -> bool:
         """Ask for completions one by one, each with its own seed. Whether all of them came."""
-        before = self.tally.failed
         for number in numbers:
             await self._answer(call, self._ask(call, ask.prompt, ask.draw, (number,)), model)
-        return self.tally.failed == before
+        # Not by `tally` or `failures`: other requests fail meanwhile.
+        there = call.results[ask.draw][ask.prompt]
+        return all(there[number] is not None for number in numbers)
 
     async def _request(
         self, call: _Call, ask: requests.Ask, model: str, fields: dict[str, Any]
