@@ -18,6 +18,8 @@ from server_stub import Answer, Body, Stub, chat, refused, serving
 from synthesis_writer import Writer, answer, question, writes
 
 from mmupt import cli
+from mmupt.asking.answerer import Draw
+from mmupt.asking.prompt import Prompt
 from mmupt.config import Config, load_config
 from mmupt.data.answers import is_answer_column
 from mmupt.data.handwriting import panels
@@ -30,6 +32,7 @@ from mmupt.synthesis.output import places, write_files
 from mmupt.synthesis.record import Record
 from mmupt.synthesis.run import Outcome, Synthesis, Wanted
 from mmupt.synthesis.sources import read_sources, with_pictures
+from mmupt.types import Completion
 
 COLUMNS = {
     "id", "images", "problem", "source_id", "mode", "model", "seed", "share", "question_kind",
@@ -222,6 +225,23 @@ def test_pictures_are_left_alone_once_they_have_enough(site: Path, tmp_path: Pat
     shown = [(site / path).read_bytes() for path in of]
     assert len(set(shown)) == len(shown)
     assert report["pictures"] == len(shown)
+
+
+class Sighted(Writer):
+    """Gives no reply about a blank picture."""
+
+    def _group(self, prompt: Prompt, place: int, draw: Draw) -> list[Completion | None]:
+        found = super()._group(prompt, place, draw)
+        blank = all(low == high for image in prompt.images for low, high in image.getextrema())
+        return [None] * len(found) if blank else found
+
+
+def test_what_could_not_be_checked_blind_is_not_kept(site: Path, tmp_path: Path) -> None:
+    config = configured("synthesis.blind_check=true", "synthesis.attempts_per_step=3")
+    outcome, report = synthesize(site, tmp_path / "new", Sighted(), Wanted(2, 30), config)
+    assert outcome.accepted == ()
+    assert report["outcomes"]["failed"] > 0
+    assert all(one.share is not None for one in outcome.attempts if one.reason == "failed")
 
 
 # --- killed ---------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class Synthesis:
 
         Raises:
             InputError: a picture that cannot be read.
-        ServerError: the server is gone; nothing that it did not answer is recorded.
+            ServerError: the server is gone; nothing that it did not answer is recorded.
         """
         attempts: list[Attempt] = []
         steps = self.record.steps()
@@ -321,7 +321,12 @@ class Synthesis:
         replies = self._ask(number, _BLIND, self.voter, prompts, len(kept), 1, 1, params)
         known = {}
         for one, sample, group in zip(kept, samples, replies, strict=True):
-            answer = next(iter(self._answers(sample, [group]) or []), None)
+            answers = self._answers(sample, [group])
+            if not answers:  # unchecked is not passed
+                reason = "refused" if answers is None else "failed"
+                known[one.number] = replace(one, reason=reason)
+                continue
+            (answer,) = answers
             label = self._vote([a for a, n in one.votes.items() for _ in range(n)]).label
             same = equivalent(answer, label, self.config.consensus.kind, self.config.consensus.rtol)
             known[one.number] = replace(one, reason="blind" if same else None)
