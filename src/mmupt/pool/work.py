@@ -112,8 +112,8 @@ def vote_shard(plan: Plan, shard: Shard, progress: Progress | None = None) -> Co
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]
         raise RunFolderError(
-            f"{target}: cannot be written ({reason}); what is done is kept: give the same command "
-            "again"
+            f"{target}: cannot be written ({reason}); what is done is kept: make room and "
+            "give the same command again"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
