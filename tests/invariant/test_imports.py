@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("bridges",),  # our questions and rules in other people's evaluation tools
     ("pipeline",),  # stages and rounds
+    ("trainer",),  # label-free training from Python
     ("pool",),  # votes over shards, by many workers
     ("export",),  # models for others
     ("review",),  # people look at samples in the browser
@@ -56,7 +57,7 @@ NEEDS_ONLY: dict[str, set[str]] = {
     # What some parts may know of the others is less than their layer allows.
     "version": set(),
     "types": set(),
-    "mmupt": {"version", "types", "consensus"},
+    "mmupt": {"version", "types", "consensus", "train", "trainer"},
     "errors": set(),
     "stats": set(),
     "plugins": {"errors"},
@@ -299,7 +300,8 @@ def test_only_the_model_side_knows_torch() -> None:
     }
     assert {"policy", "train"} <= knows
     assert knows <= {
-        "processes", "launch", "policy", "guard", "train", "evaluate", "pipeline", "check", "cli", "export", "trl"
+        "processes", "launch", "policy", "guard", "train", "evaluate", "pipeline", "check", "cli", "export", "trl",
+        "trainer",
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ PAGES = sorted(
 )
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-CALL = re.compile(r"(?<![\w'\[.=-])(?:\.venv/bin/)?mmupt +(?=[a-z-])([^|;&#`]*)")
+CALL = re.compile(r"(?<!from )(?<![\w'\[.=-])(?:\.venv/bin/)?mmupt +(?=[a-z-])([^|;&#`]*)")
 OPTION = re.compile(r"--[a-z][a-z-]*")
 
 

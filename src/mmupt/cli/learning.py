@@ -165,17 +165,13 @@ def train(
     common.check_new_run(config, out, samples)
     audited = common.labelled(config, config.data.audited) if config.data.audited else ()
     with common.single_stage(config, out, "train", as_json) as (stages, result):
-        stages.audited, stage, learn = audited, "base", None
+        from mmupt.pipeline.label_free import label_free_rounds
+
+        stages.audited, learn = audited, None
         if engine == "trl":
             from mmupt.trl.engine import train_with_trl
 
             learn = partial(train_with_trl, audit=stages.audit())
-        for number in range(1, config.train.rounds + 1):
-            stage = stages.label_free(
-                samples, after=stage, stage=f"round-{number}", key=number,
-                method=learn,
-            )  # fmt: skip
-            if stages.guarded(stage).get("stopped_by"):
-                break
+        stage = label_free_rounds(stages, samples, learn)
         result |= {"labels_used": 0, "labels_audited": len(audited), "rows": len(samples)}
         result |= {"guard": stages.guarded(stage), **common.finish(stages, stage)}
