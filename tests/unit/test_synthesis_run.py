@@ -29,7 +29,7 @@ from mmupt.demo import embedded
 from mmupt.events import SilentLog
 from mmupt.pipeline.digests import FileHashes
 from mmupt.synthesis.output import places, write_files
-from mmupt.synthesis.record import Record
+from mmupt.synthesis.record import Attempt, Record
 from mmupt.synthesis.run import Outcome, Synthesis, Wanted
 from mmupt.synthesis.sources import read_sources, with_pictures
 from mmupt.types import Completion
@@ -225,6 +225,13 @@ def test_pictures_are_left_alone_once_they_have_enough(site: Path, tmp_path: Pat
     shown = [(site / path).read_bytes() for path in of]
     assert len(set(shown)) == len(shown)
     assert report["pictures"] == len(shown)
+
+
+def test_line_ends_in_a_text_do_not_break_the_record(tmp_path: Path) -> None:
+    text = "What\u2028is\u0085it\r\n\x0b\x1cnow\u2029?"
+    attempts = [Attempt(0, 0, "r", "free", "plain", None, text=text)]
+    Record(tmp_path).finish(0, attempts)
+    assert Record(tmp_path).steps() == [attempts]
 
 
 class Sighted(Writer):

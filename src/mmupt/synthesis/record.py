@@ -94,7 +94,9 @@ class Record:
         found: list[list[Attempt]] = []
         while (path := self._step(len(found))).exists():
             try:
-                rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+                # Not splitlines(): a text may hold other line ends, such as U+2028, as they are.
+                lines = path.read_text("utf-8").split("\n")
+                rows = [json.loads(line) for line in lines if line]
                 found.append([Attempt(**{k: row[k] for k in _NAMES}) for row in rows])
             except (ValueError, TypeError, KeyError) as error:
                 raise RunFolderError(
