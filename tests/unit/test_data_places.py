@@ -361,8 +361,11 @@ def test_wishes_that_cannot_be(source: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             convert(source, Wish(to, tmp_path / name, images))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="is the source itself"):
-        convert(source, Wish("jsonl", source))
+    before = source.read_bytes()
+    for several in (source, source.with_name("*.jsonl")):
+        with pytest.raises(InputError, match="is a file of the source itself"):
+            convert(several, Wish("jsonl", source))
+    assert source.read_bytes() == before
     with pytest.raises(InputError, match="is there already"):
         convert(source, Wish("folder", source.parent))
     with pytest.raises(InputError, match="make it first"):

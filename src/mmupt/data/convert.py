@@ -19,7 +19,7 @@ from mmupt.data.images import FORMATS, printable
 from mmupt.data.jsonl import write_jsonl
 from mmupt.data.outgoing import TARGETS, Outgoing, Target, written
 from mmupt.data.pictures import PictureStore
-from mmupt.data.places import suffix_of
+from mmupt.data.places import find, suffix_of
 from mmupt.data.seen import Seen
 from mmupt.data.sources import LeftOut, Rows, why_empty
 from mmupt.errors import ConfigError, InputError
@@ -182,8 +182,8 @@ def _refuse_place(wish: Wish, source: Path) -> None:
             raise InputError(f"{printable(out)} is there already; name a new folder")
     elif out.is_dir():
         raise InputError(f"{printable(out)} is a folder; name the file")
-    elif out.exists() and source.exists() and out.samefile(source):
-        raise InputError(f"{printable(out)} is the source itself; name another file")
+    elif out.exists() and any(out.samefile(file) for file in find(source).files):
+        raise InputError(f"{printable(out)} is a file of the source itself; name another file")
 
 
 def _parent(out: Path) -> Path:
