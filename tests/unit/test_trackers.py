@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -184,14 +185,20 @@ def test_what_is_missing_is_named_before_anything_is_written(
         check_trackers(config_with("tensorboard"))
 
 
-def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.skipif(find_spec("dvclive") is not None, reason="dvclive is installed")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("wandbb", "no tracker 'wandbb'"), ("dvclive", "dvclive is not installed")],
+)
+def test_the_command_line_says_it_in_one_line(tmp_path: Path, name: str, message: str) -> None:
+    """In a process of its own, where nothing has prepared accelerate."""
     done = subprocess.run(
         [sys.executable, "-m", "mmupt.cli", "demo", "--out", str(tmp_path / "run"),
-         "--set", "trackers.report_to=wandbb"],
+         "--set", f"trackers.report_to={name}"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("mmupt: trackers.report_to: no tracker 'wandbb'")
+    assert done.stderr.startswith(f"mmupt: trackers.report_to: {message}")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 

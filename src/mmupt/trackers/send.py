@@ -38,6 +38,7 @@ def tracker_class(name: str) -> Any:
     """
     try:
         from accelerate import tracking
+        from accelerate.utils import LoggerType
     except ImportError:
         raise ConfigError(
             f"{KEY}: {name} needs accelerate, which is not installed: pip install 'mmupt[trackers]'"
@@ -53,7 +54,9 @@ def tracker_class(name: str) -> Any:
             f"{KEY}: no tracker {name!r}; known here: {', '.join(sorted(known))}, or a class of "
             "yours as package.module:Tracker"
         )
-    if not tracking.filter_trackers([name], logging_dir="."):
+    # Not by filter_trackers, which needs accelerate's state, and that would connect the processes.
+    ready = {str(one) for one in tracking.get_available_trackers()}
+    if name in set(LoggerType.list()) - ready:
         raise ConfigError(
             f"{KEY}: {name} is not installed: pip install {PACKAGES.get(name, name)}, or leave "
             "it out"
