@@ -105,7 +105,9 @@ def _refuse_other(path: Path, text: str) -> None:
     old = path.read_text(encoding="utf-8")
     if old == text:
         return
-    was, now = _flat(yaml.safe_load(old)), _flat(yaml.safe_load(text))
+    was, now = _decisive(old), _decisive(text)
+    if was == now and old.splitlines()[0] == text.splitlines()[0]:
+        return
     changed = [k for k in {**was, **now} if was.get(k) != now.get(k)]
     if changed:
         first = changed[0]
@@ -117,6 +119,12 @@ def _refuse_other(path: Path, text: str) -> None:
         f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}); "
         "choose a new --out, or repeat the former command to resume it"
     )
+
+
+def _decisive(text: str) -> dict[str, Any]:
+    """What a run is known by: its settings, but not who is told of it."""
+    flat = _flat(yaml.safe_load(text))
+    return {key: value for key, value in flat.items() if not key.startswith("trackers.")}
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from mmupt.config import Config, dump_config, load_config
-from mmupt.errors import ConfigError
+from mmupt.errors import ConfigError, RunFolderError
 from mmupt.events import EventLog, read_events
-from mmupt.runs import RunFolder
+from mmupt.runs import RunFolder, open_run
 from mmupt.trackers.figures import Reader, settings
 from mmupt.trackers.send import check_trackers, tracked
 
@@ -144,6 +144,21 @@ def test_a_resumed_run_sends_no_step_twice(book: Book, tmp_path: Path) -> None:
     assert [at for _, at in book.logged] == [1, 2, 3, 4, 5]
     send(tmp_path, [], "fake")
     assert len(book.logged) == 5
+
+
+def test_a_run_goes_on_with_other_trackers(tmp_path: Path) -> None:
+    """And with nothing else changed, be it a setting or the verb."""
+    with open_run(tmp_path / "run", config_with("fake"), "train"):
+        pass
+    with open_run(tmp_path / "run", config_with(), "train"):
+        pass
+    other = config_with().model_copy(update={"seed": 1})
+    with pytest.raises(RunFolderError, match="seed was 0, now 1"), \
+            open_run(tmp_path / "run", other, "train"):  # fmt: skip
+        pass
+    with pytest.raises(RunFolderError, match="written by `mmupt train`"), \
+            open_run(tmp_path / "run", config_with(), "sft"):  # fmt: skip
+        pass
 
 
 def test_a_stage_that_is_made_anew_is_told_anew(book: Book, tmp_path: Path) -> None:
