@@ -389,3 +389,15 @@ def test_two_evaluations_on_disk(data: Path, tmp_path: Path) -> None:
         read_pairs(run_folder, tmp_path / "after" / "one")
     with pytest.raises(InputError, match="holds no evaluation"):
         read_pairs(tmp_path / "nothing", tmp_path / "after")
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "[1]\n", '{"seconds": "soon"}\n'])
+def test_a_part_that_is_none_is_named(text: str, tmp_path: Path) -> None:
+    from mmupt.errors import RunFolderError
+    from mmupt.evaluate.parts import Parts
+
+    parts = Parts(tmp_path, (1,))
+    parts._path(0).parent.mkdir(parents=True)
+    parts._path(0).write_text(text)
+    with pytest.raises(RunFolderError, match=r"000000\.jsonl"):
+        parts.there(0)

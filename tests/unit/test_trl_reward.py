@@ -115,7 +115,7 @@ def test_groups_that_are_not_whole_are_refused() -> None:
     [
         "consensus.strategy=weighted", "consensus.strategy=restrain", "train.views=2",
         "train.dynamic_sampling=true", "train.adv_estimator=rloo", "train.num_mini_batches=2",
-        "train.stop_strings=[x]", "train.anchor_fraction=0.1", "train.freeze_vision=true",
+        "train.stop_strings=[x]", "train.anchor_fraction=0.1", "train.freeze_vision=true", "train.zero_stage=1",
         "lora={r: 4}",
     ],
 )  # fmt: skip

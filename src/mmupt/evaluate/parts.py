@@ -56,7 +56,8 @@ class Parts:
             was = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             was = {}
-        changed = [key for key in {**was, **asked} if was.get(key) != asked.get(key)]
+        was = was if isinstance(was, dict) else {}
+        changed = [key for key in asked if was.get(key) != asked[key]]
         if changed:
             raise RunFolderError(
                 f"{self.root}: holds an evaluation of {_OTHERS[changed[0]]}; choose a new --out"
@@ -74,11 +75,17 @@ class Parts:
         path = self._path(number)
         if not path.exists():
             return None
-        about, *lines = _lines(path)
-        records = [record_of(line, place) for line, place in lines]
+        lines = list(_lines(path))
+        try:
+            seconds = float(lines[0][0]["seconds"])
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{path}: is no part of an evaluation; delete it and go on"
+            ) from error
+        records = [record_of(line, place) for line, place in lines[1:]]
         if len(records) != self.sizes[number]:
             raise RunFolderError(f"{path}: has {len(records)} questions; delete it and go on")
-        return records, float(about[0]["seconds"])
+        return records, seconds
 
     def write(self, number: int, records: Sequence[Record], seconds: float) -> None:
         """Keep a part, whole or not at all."""

@@ -35,6 +35,7 @@ def refuse_what_trl_has_not(config: Config) -> None:
         ("train.num_mini_batches", train.num_mini_batches != 1, "must be 1"),
         ("train.stop_strings", bool(train.stop_strings), "are not offered"),
         ("train.freeze_vision", train.freeze_vision, "is not offered"),
+        ("train.zero_stage", bool(train.zero_stage), "is DeepSpeed's there, in a trainer of yours"),
         (
             "consensus.strategy",
             config.consensus.strategy.name in ("weighted", "dual"),
