@@ -327,7 +327,7 @@ def test_two_processes_train_as_one(
     the rounding of the first decides between them.
     """
 
-    def sgd(model: torch.nn.Module, rate: float, _: float) -> torch.optim.Optimizer:
+    def sgd(model: torch.nn.Module, rate: float, *_: object) -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters(), lr=rate)
 
     monkeypatch.setattr(grpo, "make_optimizer", sgd)

@@ -204,7 +204,7 @@ def test_two_processes_fill_as_one(
 ) -> None:
     """The same prompts, completions and weights; plain gradient steps keep rounding small."""
 
-    def sgd(model: torch.nn.Module, rate: float, _: float) -> torch.optim.Optimizer:
+    def sgd(model: torch.nn.Module, rate: float, *_: object) -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters(), lr=rate)
 
     monkeypatch.setattr(grpo, "make_optimizer", sgd)

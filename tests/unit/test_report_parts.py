@@ -209,10 +209,10 @@ def test_any_value_may_be_another_and_the_rest_is_shown(
         patch.setattr(mmupt.report.bias_plot, "svg", drawn)
         patch.setattr(mmupt.report.pilot_page, "svg", drawn)
         pilot = spoiled(made_pilot(), choose, weird)
-        if isinstance(pilot, dict):
+        if isinstance(pilot, dict) and pilot.keys() == made_pilot().keys():
             assert pilot_values(pilot, lang)
         document = spoiled(made_bias(), choose, weird)
-        if isinstance(document, dict):
+        if isinstance(document, dict) and document.keys() == made_bias().keys():
             values = bias_values(BiasResult("bias", document), lang)
             assert values["rows"] or values["slices"] or values["findings"]
 
