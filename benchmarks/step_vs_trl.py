@@ -240,7 +240,8 @@ class Trl:
         whole["old_per_token_logps"] = logps + 0.1 * noise
         listening = self.trainer._get_per_token_logps_and_entropies
         self.trainer._get_per_token_logps_and_entropies = lambda *_, **__: (logps, entropies, None)
-        self.trainer.current_gradient_accumulation_steps = 1
+        # All rows at once, whose mean TRL takes over as many micro-batches as it generates for.
+        self.trainer.current_gradient_accumulation_steps = self.trainer.args.steps_per_generation
         with torch.no_grad():
             loss = float(self.plain_loss(self.model, whole))
         self.trainer._get_per_token_logps_and_entropies = listening
