@@ -5,10 +5,11 @@ FROM python:3.11-slim AS build
 RUN python -m venv /opt/mmupt
 ENV PATH=/opt/mmupt/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-# torch first, and from its own index: the default one brings CUDA, several gigabytes. It stays in a
-# layer of its own when the sources change.
+# torch first, in a layer of its own when the sources change. The default index may bring CUDA, several
+# gigabytes: name PyTorch's index for CPUs with --build-arg TORCH_INDEX=URL.
 COPY constraints.txt ./
-RUN pip install --constraint constraints.txt --index-url https://download.pytorch.org/whl/cpu torch
+ARG TORCH_INDEX=""
+RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN pip install --constraint constraints.txt '.[review,server]'
