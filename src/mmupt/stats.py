@@ -374,3 +374,17 @@ def _normal_quantile(confidence: float) -> float:
 
 def _as_vector(values: Values) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64).reshape(-1)
+
+
+def holm(p_T: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values (1979): no test is rejected wrongly with more than the level.
+
+    The i-th smallest of T becomes max over j <= i of min(1, (T - j + 1) p_j). NaN ones were no
+    tests: they stay NaN and do not count.
+    """
+    order = sorted((i for i, p in enumerate(p_T) if not math.isnan(p)), key=lambda i: p_T[i])
+    adjusted, worst = [math.nan] * len(p_T), 0.0
+    for rank, index in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * p_T[index]))
+        adjusted[index] = worst
+    return adjusted

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmupt.bias import chance
-from mmupt.bias.chance import Counts, cluster_mean, gaps, holm, kl, swap_test
+from mmupt.bias.chance import Counts, cluster_mean, gaps, kl, swap_test
 from mmupt.bias.groups import Slicing, by_quantiles
 from mmupt.bias.places import rotation_p, variation
+from mmupt.stats import holm
 
 numbers = st.floats(0, 1, allow_nan=False)
 tables = st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1, max_size=8)

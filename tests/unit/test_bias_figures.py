@@ -19,7 +19,7 @@ from mmupt.asking.prompt import Prompt
 from mmupt.bias import chance
 from mmupt.bias.asked import BLANK, ORDERS, OWN, SWAPPED, Asked, Table
 from mmupt.bias.asking import chosen_place, imageless, order_count
-from mmupt.bias.chance import Counts, cluster_mean, gaps, holm, kl, swap_test
+from mmupt.bias.chance import Counts, cluster_mean, gaps, kl, swap_test
 from mmupt.bias.distribution import common_answers, whole
 from mmupt.bias.figures import Figures, OtherTables, figures, plain
 from mmupt.bias.groups import Slicing, Unused, by_columns, by_quantiles
@@ -34,7 +34,7 @@ from mmupt.bias.table import bias_view
 from mmupt.bias.words import alternative, sentence
 from mmupt.data.jsonl import write_jsonl
 from mmupt.errors import InputError
-from mmupt.stats import wilson
+from mmupt.stats import holm, wilson
 from mmupt.types import Sample
 
 # Chance

@@ -15,8 +15,9 @@ from rich.console import Console
 from mmupt.config_supervision import GateConfig
 from mmupt.errors import ConfigError, InputError
 from mmupt.gates import Check, Decision, Evidence, Subject, decide
-from mmupt.gates.paired import Paired, holm, round_up, rows_needed, worse_p
+from mmupt.gates.paired import Paired, round_up, rows_needed, worse_p
 from mmupt.gates.view import decision_view
+from mmupt.stats import holm
 from mmupt.words import texts
 
 DIGEST, BASELINE = "a" * 64, "b" * 64

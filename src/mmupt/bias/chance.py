@@ -7,7 +7,7 @@ measured and are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,20 +128,6 @@ def _difference(sums: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         result: Floats = sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
     return result
-
-
-def holm(p_T: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values (1979): no test is rejected wrongly with more than the level.
-
-    The i-th smallest of T becomes max over j <= i of min(1, (T - j + 1) p_j). NaN ones were no
-    tests: they stay NaN and do not count.
-    """
-    order = sorted((i for i, p in enumerate(p_T) if not math.isnan(p)), key=lambda i: p_T[i])
-    adjusted, worst = [math.nan] * len(p_T), 0.0
-    for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(order) - rank) * p_T[index]))
-        adjusted[index] = worst
-    return adjusted
 
 
 @dataclass(frozen=True)

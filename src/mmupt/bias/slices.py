@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmupt.bias.asked import OWN
-from mmupt.bias.chance import Counts, Floats, Gap, Ints, gaps, holm, swap_test
+from mmupt.bias.chance import Counts, Floats, Gap, Ints, gaps, swap_test
 from mmupt.bias.distribution import Whole
 from mmupt.bias.groups import LEAST, Group, Slicing
 from mmupt.bias.modality import Compared, compare
 from mmupt.bias.readings import Reading
-from mmupt.stats import Ratio
+from mmupt.stats import Ratio, holm
 
 LEVEL = 0.05
 

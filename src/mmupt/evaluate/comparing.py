@@ -16,8 +16,8 @@ from mmupt.evaluate.figures import columns
 from mmupt.evaluate.parts import REPLIES, read_records
 from mmupt.evaluate.records import Record
 from mmupt.evaluate.resampling import RESAMPLES, SEED, Clusters, Floats, ratio
-from mmupt.gates.paired import Paired, holm
-from mmupt.stats import mcnemar_exact
+from mmupt.gates.paired import Paired
+from mmupt.stats import holm, mcnemar_exact
 
 FORMAT = 1
 """Of `comparison.json`; raised where a field changes its meaning."""

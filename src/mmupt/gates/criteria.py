@@ -22,7 +22,8 @@ from mmupt.gates.figures import (
     read_pair,
     read_slices,
 )
-from mmupt.gates.paired import Paired, holm, rows_needed, worse_p
+from mmupt.gates.paired import Paired, rows_needed, worse_p
+from mmupt.stats import holm
 
 Outcome = Literal["pass", "fail", "insufficient", "not-applicable"]
 Name = Literal["precision", "regression", "consistency", "guard", "slices", "blind", "format"]

@@ -157,13 +157,3 @@ def worse_p(lost: int, won: int) -> float:
     return math.fsum(
         math.exp(start - math.lgamma(i + 1) - math.lgamma(n - i + 1)) for i in range(won + 1)
     )
-
-
-def holm(p_K: Sequence[float]) -> list[float]:
-    """Adjusted p-values of K tests after Holm (1979): any error at all stays below the level."""
-    order = sorted(range(len(p_K)), key=lambda k: p_K[k])
-    adjusted, largest = [1.0] * len(p_K), 0.0
-    for rank, k in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_K) - rank) * p_K[k]))
-        adjusted[k] = largest
-    return adjusted
