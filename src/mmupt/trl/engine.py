@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 import warnings
@@ -101,6 +102,7 @@ def train_with_trl(
                 lambda places: labeller.labels([asked[i] for i in places], watch.step + 1)
             ),
             told=watch.told,
+            unkept=None if config.train.scale_rewards == "batch" else 0.0,
         )  # fmt: skip
         trainer = GRPOTrainer(
             model=policy.model,
@@ -113,6 +115,8 @@ def train_with_trl(
         trainer.remove_callback(PrinterCallback)
         point = _newest(folder)
         watch.begin(labeller, point)
+        # It would warn of labels that are not kept, with the question in full.
+        logging.getLogger("trl.trainer.grpo_trainer").setLevel(logging.ERROR)
         # TRL asks transformers for something by its old name, at every step.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         trainer.train(resume_from_checkpoint=None if point is None else str(point))

@@ -65,6 +65,9 @@ class MajorityVoteReward:
         labels: labels of some questions from elsewhere (a frozen teacher), by group; None: the
             groups' own answers vote.
         told: called after every batch, for records.
+        unkept: reward of completions whose label is not kept. They have no advantage either way;
+            with None TRL leaves them out of the deviation of the whole batch too, as the local
+            engine does (`scale_rewards="batch"`), and warns of each such batch.
 
     Raises:
         ConfigError: a strategy that needs what TRL does not tell a reward function.
@@ -82,6 +85,7 @@ class MajorityVoteReward:
         problem_column: str = "problem",
         labels: Callable[[Sequence[Any]], Sequence[Label]] | None = None,
         told: Told | None = None,
+        unkept: float | None = 0.0,
     ) -> None:
         self.config = config or ConsensusConfig(min_share=0.0)
         if isinstance(self.config.strategy, WeightedVote):
@@ -101,7 +105,7 @@ class MajorityVoteReward:
             )
         self.num_generations, self.end_ids = num_generations, tuple(end_ids)
         self.group_column, self.problem_column = group_column, problem_column
-        self.labels, self.told = labels, told
+        self.labels, self.told, self.unkept = labels, told, unkept
 
     def __call__(
         self,
@@ -109,7 +113,7 @@ class MajorityVoteReward:
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]] | None = None,
         **columns: Any,
-    ) -> list[float]:
+    ) -> list[float | None]:
         """One reward per completion of this process; all processes have to call it.
 
         Raises:
@@ -143,7 +147,7 @@ class MajorityVoteReward:
         if self.told is not None:
             self.told(batch)
         rewards = {
-            row.place: reward
+            row.place: reward if group.label.kept else self.unkept
             for group in batch
             for row, reward in zip(group.rows, group.rewards, strict=True)
         }
