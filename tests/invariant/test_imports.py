@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("guard",),  # signals, rules, decisions
     ("train",),  # labels, advantages, losses, updates
     ("trl",),  # rounds by TRL's trainer
+    ("verl",),  # votes on batches of verl
     ("evaluate",),  # scores; reads answers as training does (train.labels)
     ("bridges",),  # our questions and rules in other people's evaluation tools
     ("pipeline",),  # stages and rounds

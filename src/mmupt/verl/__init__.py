@@ -1,0 +1,1 @@
+"""Votes, rewards and advantages on verl's own batches."""
