@@ -135,6 +135,16 @@ def test_two_processes_vote_on_whole_groups(material: Path, talker: Path, tmp_pa
     assert split  # votes of each process by itself would have rewarded otherwise
 
 
+def test_two_views_by_two_processes(material: Path, talker: Path, tmp_path: Path) -> None:
+    out = train(
+        material, talker, tmp_path / "views", TWO,
+        "--set", "train.views=2", "--set", "train.max_steps=2", "--set", "guard.probe_views=2",
+    )  # fmt: skip
+    rows = rollouts(out)
+    assert len(rows) == 8
+    assert all(row["views"] == [0] * 4 + [1] * 4 for row in rows)
+
+
 def test_a_killed_round_goes_on_and_ends_the_same(
     material: Path, talker: Path, alone: Path, tmp_path: Path
 ) -> None:
@@ -154,8 +164,8 @@ def test_a_killed_round_goes_on_and_ends_the_same(
 
 
 def test_what_is_not_offered_costs_nothing(material: Path, talker: Path, tmp_path: Path) -> None:
-    words = command(material, talker, tmp_path / "out", MMUPT, "--set", "train.views=2")
+    words = command(material, talker, tmp_path / "out", MMUPT, "--set", "train.dynamic_sampling=true")
     run = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert run.returncode == 2
-    assert run.stderr.strip().splitlines()[-1].startswith("mmupt: train.views must be 1")
+    assert run.stderr.strip().splitlines()[-1].startswith("mmupt: train.dynamic_sampling is not offered")
     assert not (tmp_path / "out").exists()

@@ -86,6 +86,24 @@ def test_options_in_the_question_are_read() -> None:
     assert with_question == [1.0, 1.0, 0.0]
 
 
+def test_views_with_shuffled_options_are_read_in_the_words_of_the_question() -> None:
+    told: list[Voted] = []
+    as_it_is, shuffled = "Which? A. red B. blue", "Which? A. blue B. red"
+    rows = [("A", 1), ("The answer is blue.", 1), ("B", 0), ("A", 0)]  # blue blue blue red
+    found = MajorityVoteReward(told=told.extend)(
+        prompts=[text for text, _ in rows],
+        completions=[text for text, _ in rows],
+        group=["q"] * 4,
+        problem=[(as_it_is, shuffled)[view] for _, view in rows],
+        view=[view for _, view in rows],
+        shown_labels=[({}, {"A": "B", "B": "A"})[view] for _, view in rows],
+    )
+    assert found == [1.0, 1.0, 1.0, 0.0]
+    (group,) = told
+    assert group.label.answer == "B"
+    assert [reply.completion.view for reply in group.replies] == [1, 1, 0, 0]
+
+
 def test_labels_from_a_teacher_replace_the_vote() -> None:
     from mmupt.train.labels import Label
     from mmupt.types import Vote
@@ -113,7 +131,7 @@ def test_groups_that_are_not_whole_are_refused() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "consensus.strategy=weighted", "consensus.strategy=restrain", "train.views=2",
+        "consensus.strategy=weighted", "consensus.strategy=restrain",
         "train.dynamic_sampling=true", "train.adv_estimator=rloo", "train.num_mini_batches=2",
         "train.stop_strings=[x]", "train.anchor_fraction=0.1", "train.freeze_vision=true", "train.zero_stage=1",
         "lora={r: 4}",

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmupt.asking.prompt import IMAGE_MARK
 from mmupt.errors import ModelError
 from mmupt.events import jsonable
 from mmupt.guard.rules import Finding
@@ -25,10 +24,10 @@ from mmupt.train.judge import Judged, mean, summarise, votes_on
 from mmupt.train.labels import TeacherVotes
 from mmupt.train.records import write_rollouts
 from mmupt.train.rollout import STUDENT_STREAM, Group
-from mmupt.train.sft import batch_indices
 from mmupt.train.stage import AfterStep, Run
 from mmupt.train.update import ScoredGroup, UpdateStats
 from mmupt.trl.reward import MajorityVoteReward, Voted
+from mmupt.trl.rows import in_order, rows_to_ask
 from mmupt.trl.settings import refuse_what_trl_has_not, trl_arguments
 from mmupt.types import Sample
 
@@ -74,7 +73,7 @@ def train_with_trl(
     check_installed()
     refuse_what_trl_has_not(run.config)
     from transformers.trainer_callback import PrinterCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     config, processes = run.config, run.processes
     folder = run.state_dir / "trl"
@@ -104,11 +103,11 @@ def train_with_trl(
             told=watch.told,
             unkept=None if config.train.scale_rewards == "batch" else 0.0,
         )  # fmt: skip
-        trainer = GRPOTrainer(
+        trainer = _trainer_class()(
             model=policy.model,
             reward_funcs=reward,
             args=GRPOConfig(**arguments),
-            train_dataset=_dataset(asked, run),
+            train_dataset=rows_to_ask(asked, run),
             processing_class=policy.processor,
             callbacks=[watch.callback()],
         )
@@ -131,64 +130,23 @@ def _teacher(policy: Policy, run: Run) -> Policy | None:
     return policy.clone() if kind == "ema" else policy.reference()
 
 
-def in_order(samples: Sequence[Sample], run: Run) -> list[Sample]:
-    """The questions of all steps in their order, those that the local engine would ask.
+def _trainer_class() -> Any:
+    """TRL's trainer over rows that are completions: it need not repeat them."""
+    from trl import GRPOTrainer
+    from trl.trainer.utils import RepeatSampler
 
-    One pass over this list is the whole round, so that a resumed trainer skips what is done. Over
-    the questions themselves it would begin its shuffling anew.
-    """
-    train = run.config.train
-    return [
-        samples[index]
-        for step in range(1, train.max_steps + 1)
-        for index in batch_indices(len(samples), train.prompts_per_step, step, run.seed)
-    ]
+    class Trainer(GRPOTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return RepeatSampler(
+                self.train_dataset if dataset is None else dataset,
+                mini_repeat_count=1,
+                batch_size=self.args.generation_batch_size,
+                repeat_count=self.num_iterations * self.args.steps_per_generation,
+                shuffle=False,
+                seed=self.args.seed,
+            )
 
-
-def _dataset(samples: Sequence[Sample], run: Run) -> Any:
-    """Questions as TRL takes them; pictures are read, and checked, when their turn comes.
-
-    What tells groups apart is a question's place in the round, as one may come again.
-    """
-    import datasets
-
-    table = datasets.Dataset.from_dict({"row": list(range(len(samples)))})
-    return table.with_transform(_Shown(samples, run))
-
-
-class _Shown:
-    """Makes TRL's columns of row numbers."""
-
-    def __init__(self, samples: Sequence[Sample], run: Run) -> None:
-        self._samples, self._prompts, self._stage = samples, run.prompts, run.stage
-        self._pictured = any(sample.images for sample in samples)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Only hashed, never loaded: `datasets` names tables by what transforms them."""
-        return str, (f"mmupt {self._stage}",)
-
-    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        rows: dict[str, list[Any]] = {"prompt": [], "images": [], "group": [], "problem": []}
-        for index in batch["row"]:
-            prompt = self._prompts.prompt(self._samples[index])
-            rows["prompt"].append([{"role": "user", "content": content(prompt.problem)}])
-            rows["images"].append(list(prompt.images))
-            rows["group"].append(index)
-            rows["problem"].append(prompt.problem)
-        if not self._pictured:
-            del rows["images"]
-        return rows
-
-
-def content(problem: str) -> list[dict[str, str]]:
-    """A question's texts and pictures in their order, the texts stripped as everywhere here."""
-    parts: list[dict[str, str]] = []
-    for index, text in enumerate(problem.split(IMAGE_MARK)):
-        if index:
-            parts.append({"type": "image"})
-        if text.strip():
-            parts.append({"type": "text", "text": text.strip()})
-    return parts
+    return Trainer
 
 
 def _newest(folder: Path) -> Path | None:
@@ -223,7 +181,8 @@ class _Watch:
         if self.guard is not None and point is None:
             labels = votes_on(self.policy, self.guard.probe.samples, run, labeller)
             answers = [label.answer if label.kept else None for label in labels]
-            self.guard.begin(self.policy, answers, views=1, stream=STUDENT_STREAM)
+            views = run.config.train.views
+            self.guard.begin(self.policy, answers, views=views, stream=STUDENT_STREAM)
         self.started = time.perf_counter()
 
     def told(self, batch: Sequence[Voted]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from mmupt.asking.prompt import Prompt
 from mmupt.errors import ConfigError
 from mmupt.types import Completion, Finish
 
@@ -19,6 +20,8 @@ class Row:
         text: what the model wrote.
         token_ids: its tokens, the end of turn included.
         truncated: cut at the longest length.
+        prompt: the question as it was shown, without its pictures.
+        view: which view of the question that was; 0 is the question as it is.
         place: rank of its process, and its number there.
     """
 
@@ -26,12 +29,14 @@ class Row:
     text: str
     token_ids: tuple[int, ...]
     truncated: bool
+    prompt: Prompt = field(default_factory=lambda: Prompt("", ()))
+    view: int = 0
     place: tuple[int, int] = (0, 0)
 
     def completion(self) -> Completion:
         """TRL tells a reward function no log-probabilities."""
         finish = Finish.LENGTH if self.truncated else Finish.STOP
-        return Completion(self.text, self.token_ids, (), finish)
+        return Completion(self.text, self.token_ids, (), finish, self.view)
 
 
 def rows_of(
@@ -40,6 +45,10 @@ def rows_of(
     groups: Sequence[Any],
     end_ids: Sequence[int],
     rank: int = 0,
+    *,
+    problems: Sequence[str | None] | None = None,
+    views: Sequence[int] | None = None,
+    labels: Sequence[Mapping[str, str] | None] | None = None,
 ) -> list[Row]:
     """The rows of one call of a reward function.
 
@@ -50,20 +59,29 @@ def rows_of(
         end_ids: tokens that end a turn; a completion that ends with none of them was cut. None
             given: nothing counts as cut.
         rank: of this process.
+        problems: the questions as they were shown; None: not told.
+        views: which view of its question each row was shown; None: the question as it is.
+        labels: label of each option as shown -> its label in the data, where a view shuffled them.
     """
-    ends = frozenset(end_ids)
+    ends, count = frozenset(end_ids), len(completions)
+    problems, views = problems or [""] * count, views or [0] * count
     return [
         Row(
             group,
             _text(text),
             tuple(ids),
             bool(ends) and (not ids or ids[-1] not in ends),
+            Prompt(problem or "", (), labels=own or {}),
+            view,
             (rank, number),
         )
-        for number, (text, ids, group) in enumerate(
-            zip(completions, completion_ids, groups, strict=True)
+        for number, (text, ids, group, problem, view, own) in enumerate(
+            zip(
+                completions, completion_ids, groups, problems, views, labels or [None] * count,
+                strict=True,
+            )
         )
-    ]
+    ]  # fmt: skip
 
 
 def gathered(rows: Sequence[Row], num_generations: int | None) -> dict[Any, list[Row]]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmupt.asking.answers import Reply, final_answer
-from mmupt.asking.prompt import Prompt
 from mmupt.config import ConsensusConfig
 from mmupt.config_votes import WeightedVote
 from mmupt.errors import ConfigError
@@ -60,8 +59,12 @@ class MajorityVoteReward:
         end_ids: tokens that end a turn; a completion that ends with none of them was cut and
             abstains. Without them nothing counts as cut.
         group_column: column of the dataset that tells the questions apart.
-        problem_column: column with the question's text, where there is one: its options tell which
-            answers name an option.
+        problem_column: column with the question's text as it is shown, where there is one: its
+            options tell which answers name an option.
+        view_column: column with the number of the view that a row shows, where a group's rows show
+            several; view 0 is the question as it is, and needed with options.
+        labels_column: column with a mapping, label of each option as shown -> its label in the
+            question as it is, where a view shuffled the options.
         labels: labels of some questions from elsewhere (a frozen teacher), by group; None: the
             groups' own answers vote.
         told: called after every batch, for records.
@@ -83,6 +86,8 @@ class MajorityVoteReward:
         end_ids: Sequence[int] = (),
         group_column: str = "group",
         problem_column: str = "problem",
+        view_column: str = "view",
+        labels_column: str = "shown_labels",
         labels: Callable[[Sequence[Any]], Sequence[Label]] | None = None,
         told: Told | None = None,
         unkept: float | None = 0.0,
@@ -105,6 +110,7 @@ class MajorityVoteReward:
             )
         self.num_generations, self.end_ids = num_generations, tuple(end_ids)
         self.group_column, self.problem_column = group_column, problem_column
+        self.view_column, self.labels_column = view_column, labels_column
         self.labels, self.told, self.unkept = labels, told, unkept
 
     def __call__(
@@ -127,18 +133,17 @@ class MajorityVoteReward:
         processes = _processes()
         ids = completion_ids if completion_ids is not None else [()] * len(completions)
         ends = self.end_ids if completion_ids is not None else ()
-        mine = rows_of(completions, ids, columns[self.group_column], ends, processes.rank)
-        problems = columns.get(self.problem_column) or [""] * len(mine)
-        everything = processes.join(list(zip(mine, problems, strict=True)))
-        asked = {row.group: str(problem or "") for row, problem in everything}
-        groups = gathered([row for row, _ in everything], self.num_generations)
-        replies = {
-            name: [self._reply(row, asked[name]) for row in rows] for name, rows in groups.items()
-        }
+        mine = rows_of(
+            completions, ids, columns[self.group_column], ends, processes.rank,
+            problems=columns.get(self.problem_column), views=columns.get(self.view_column),
+            labels=columns.get(self.labels_column),
+        )  # fmt: skip
+        groups = gathered(processes.join(mine), self.num_generations)
+        replies = {name: [self._reply(row) for row in rows] for name, rows in groups.items()}
         if self.labels is not None:
             found: Sequence[Label] = self.labels(list(groups))
         else:
-            samples = [Sample(str(name), asked[name]) for name in groups]
+            samples = [Sample(str(name), _as_it_is(rows)) for name, rows in groups.items()]
             found = label_by_vote(list(replies.values()), samples, self.config)
         batch = [
             Voted(name, tuple(groups[name]), tuple(own), label, self._rewards(label, own))
@@ -153,12 +158,17 @@ class MajorityVoteReward:
         }
         return [rewards[row.place] for row in mine]
 
-    def _reply(self, row: Row, problem: str) -> Reply:
+    def _reply(self, row: Row) -> Reply:
         completion = row.completion()
-        return Reply(completion, final_answer(completion, Prompt(problem, ()), self.config.kind))
+        return Reply(completion, final_answer(completion, row.prompt, self.config.kind))
 
     def _rewards(self, label: Label, replies: Sequence[Reply]) -> tuple[float, ...]:
         return reward_answers(label, [reply.answer for reply in replies], self.config)
+
+
+def _as_it_is(rows: Sequence[Row]) -> str:
+    """The question of a group, not as a view shows it."""
+    return min(rows, key=lambda row: row.view).prompt.problem
 
 
 def _processes() -> Processes:

@@ -27,7 +27,6 @@ def refuse_what_trl_has_not(config: Config) -> None:
     train = config.train
     wrong = (
         ("lora", config.lora is not None, "is attached by --engine local only"),
-        ("train.views", train.views != 1, "must be 1: TRL's groups answer one prompt"),
         ("train.dynamic_sampling", train.dynamic_sampling, "is not offered"),
         ("train.anchor_fraction", bool(train.anchor_fraction), "is not offered"),
         ("train.adv_estimator", train.adv_estimator != "grpo", "must be grpo"),
@@ -103,7 +102,7 @@ def trl_arguments(
         "report_to": [],
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        "shuffle_dataset": False,  # the order is ours, see `engine.in_order`
+        "shuffle_dataset": False,  # the order is ours, see `rows.in_order`
         "dataloader_num_workers": 0,
         "disable_dropout": True,
         "ddp_find_unused_parameters": False,
