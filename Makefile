@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Processes of the tests, of one thread each; 0: pytest's own. The tests of a file stay together.
 WORKERS ?= 2
 
-.PHONY: demo test test-trl test-wheel check setup postgres chromium base-model clean
+.PHONY: demo test test-trl test-verl test-wheel check setup postgres chromium base-model clean
 
 demo: setup
 	$(BIN)/mmupt demo
@@ -22,6 +22,17 @@ test-trl: .venv-trl/.installed
 .venv-trl/.installed: pyproject.toml constraints.txt
 	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,trl]'
+	touch $@
+
+# Batches of verl, likewise. verl takes an older transformers than ours, so that mmupt comes without
+# its dependencies; the file names them all.
+test-verl: .venv-verl/.installed
+	.venv-verl/bin/pytest -p no:asyncio -W ignore tests/verl
+
+.venv-verl/.installed: pyproject.toml constraints-verl.txt
+	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/python -m pip install --quiet --requirement constraints-verl.txt
+	.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 # The wheel in an empty environment, outside the source tree: its help, and its demo.
@@ -71,4 +82,4 @@ base-model: setup
 	$(BIN)/python scripts/pretrain_base.py --out src/mmupt/embedded/model
 
 clean:
-	rm -rf $(VENV) .venv-trl build dist src/*.egg-info
+	rm -rf $(VENV) .venv-trl .venv-verl build dist src/*.egg-info

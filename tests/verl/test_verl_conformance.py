@@ -11,6 +11,7 @@ import torch
 from conformance import BATCHES, CUT, SCALES, Batch, expected_advantages
 
 from mmupt import partition
+from mmupt.errors import ConfigError
 from mmupt.verl.votes import vote_on_batch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -58,3 +59,18 @@ def test_a_batch_of_verl(batch: Batch, scale: str) -> None:
         for row, advantage in zip(rows, expected[number], strict=True):
             assert torch.allclose(data.batch["advantages"][row], advantage * mask[row], atol=1e-5)
     assert not data.batch["advantages"][-1].any()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("consensus.teacher=frozen", "teacher is 'frozen'.*set it to online"),
+        ("consensus.strategy=weighted", "strategy weighted is not offered"),
+        ("train.num_generations=5", "group 'g0' has 4 responses"),
+    ],
+)
+def test_what_a_batch_cannot_serve_is_refused(setting: str, said: str) -> None:
+    one, tokenizer = BATCHES[0], tiny.byte_tokenizer()
+    config = Batch(one.name, one.cases, (setting,)).config()
+    with pytest.raises(ConfigError, match=said):
+        vote_on_batch(batch_of(one, tokenizer), tokenizer, config, [tokenizer.eos_token_id])

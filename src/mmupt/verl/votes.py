@@ -34,8 +34,8 @@ def vote_on_batch(
         The groups, in the order in which they appear.
 
     Raises:
-        ConfigError: a group of another size than `train.num_generations`, or a strategy that needs
-            what is not in a batch.
+        ConfigError: a group of another size than `train.num_generations`, a teacher other than
+            `online`, or a strategy that needs what is not in a batch.
     """
     import torch
 
@@ -43,6 +43,11 @@ def vote_on_batch(
         raise ConfigError(
             f"consensus.strategy {config.consensus.strategy.name} is not offered with verl; "
             "take majority"
+        )
+    if config.consensus.teacher != "online":
+        raise ConfigError(
+            f"consensus.teacher is {config.consensus.teacher!r}, but the groups of a batch of verl "
+            "vote themselves; set it to online"
         )
     ends = frozenset(end_ids)
     mask_BT = data.batch["response_mask"]
