@@ -301,7 +301,7 @@ def test_only_the_model_side_knows_torch() -> None:
     }
     assert {"policy", "train"} <= knows
     assert knows <= {
-        "processes", "launch", "policy", "guard", "train", "evaluate", "pipeline", "check", "cli", "export", "trl",
+        "processes", "launch", "policy", "guard", "train", "evaluate", "pipeline", "check", "cli", "export", "trl", "verl",
         "trainer",
     }  # fmt: skip
 
