@@ -81,6 +81,8 @@ def test_a_benchmark_is_asked_of_a_server_and_judged(
     assert metrics == json.loads((out / "metrics.json").read_text())
     assert (metrics["benchmark"], metrics["split"], metrics["n"]) == ("chartqa", "test", 3)
     assert (metrics["greedy"], metrics["mean"], metrics["failed"]) == (1.0, 0.5, 0)
+    # One completion's tokens are told; of two in one reply only the sum is.
+    assert (metrics["greedy_length"], metrics["length"]) == (1.0, None)
     assert metrics["model"] == f"tiny at {stub.url}"
     assert metrics["judge"]["accuracy"]["value"] == 1.0
     assert metrics["judge"]["model"] == metrics["model"]
@@ -111,7 +113,8 @@ def test_a_benchmark_is_asked_of_a_server_and_judged(
     assert json.loads(told) == json.loads((tmp_path / "c.json").read_text())
     assert (figures["greedy"]["before"], figures["greedy"]["after"]) == (0.0, 1.0)
     assert figures["greedy"]["p"] == 0.5  # two pictures: two coins
-    assert figures["length"]["p"] is None
+    assert figures["abstained"]["p"] is None
+    assert "length" not in figures  # no server told it
     code, shown, _ = call(capsys, "compare", other, out)
     assert code == 0
     assert "no question differs: " in shown

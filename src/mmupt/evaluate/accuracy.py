@@ -128,6 +128,6 @@ def _score(
         outcome.share,
         float(np.mean([one.answer is None for one in drawn])),
         float(np.mean([one.truncated for one in drawn])),
-        float(np.mean([one.tokens for one in drawn])),
+        float(np.mean([np.nan if one.tokens is None else one.tokens for one in drawn])),
     )
     return columns, said

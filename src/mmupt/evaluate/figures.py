@@ -164,7 +164,7 @@ def _truncated(one: Judged) -> float:
 
 
 def _length(one: Judged) -> float:
-    return math.nan if one.reply is None else float(one.tokens)
+    return math.nan if one.reply is None or one.tokens is None else float(one.tokens)
 
 
 def _over(replies: Sequence[Judged], read: Callable[[Judged], float]) -> float:

@@ -84,7 +84,7 @@ class ByAnswer:
                 answer,
                 None if self.answer is None else number is not None and number == wanted,
                 self.kind,
-                len(completion.token_ids),
+                completion.length,
                 completion.finish is Finish.LENGTH,
             )
             for (_, completion), answer, number in zip(replies, answers, classes, strict=True)
@@ -128,7 +128,7 @@ class ByBenchmark:
                 else prompt.labels.get(score.extracted, score.extracted),
                 score.right,
                 score.rule,
-                len(completion.token_ids),
+                completion.length,
                 completion.finish is Finish.LENGTH,
             )
             for (prompt, completion), score in zip(replies, scores, strict=True)

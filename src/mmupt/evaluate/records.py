@@ -23,7 +23,7 @@ class Judged:
         answer: the final answer in it, in the labels of the data; None: none in it.
         right: None: unscored, as no reply came or there is no reference.
         rule: which part of the scoring rule decided.
-        tokens: length of the reply.
+        tokens: length of the reply; None where a server does not tell.
         truncated: cut at `max_completion_length`.
     """
 
@@ -31,7 +31,7 @@ class Judged:
     answer: str | None = None
     right: bool | None = None
     rule: str = ""
-    tokens: int = 0
+    tokens: int | None = 0
     truncated: bool = False
 
 
