@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmupt.asking.answers import Reply, final_answer
@@ -10,13 +10,19 @@ from mmupt.asking.prompt import Prompt
 from mmupt.config import Config
 from mmupt.errors import ConfigError
 from mmupt.train.judge import Judged, reward
-from mmupt.train.labels import label_by_vote
+from mmupt.train.labels import Label, label_by_vote
 from mmupt.train.rollout import Group
 from mmupt.types import Completion, Finish, Sample
 
 
 def vote_on_batch(
-    data: Any, tokenizer: Any, config: Config, end_ids: Sequence[int]
+    data: Any,
+    tokenizer: Any,
+    config: Config,
+    end_ids: Sequence[int],
+    *,
+    labels: Callable[[Sequence[Sample]], Sequence[Label]] | None = None,
+    samples: Mapping[str, Sample] | None = None,
 ) -> list[Judged]:
     """Vote on the groups of a batch and write its rewards and advantages, in place.
 
@@ -29,13 +35,15 @@ def vote_on_batch(
         tokenizer: decodes responses.
         config: sections `consensus` and `train`; groups whose label is not kept have no advantage.
         end_ids: tokens that end a turn; a response that ends with none of them abstains.
+        labels: labels from elsewhere, such as recorded votes of a teacher; None: the groups vote.
+        samples: the questions by id, for records; None: made of `extra_info`.
 
     Returns:
         The groups, in the order in which they appear.
 
     Raises:
         ConfigError: a group of another size than `train.num_generations`, a teacher other than
-            `online`, or a strategy that needs what is not in a batch.
+            `online` without `labels`, or a strategy that needs what is not in a batch.
     """
     import torch
 
@@ -44,7 +52,7 @@ def vote_on_batch(
             f"consensus.strategy {config.consensus.strategy.name} is not offered with verl; "
             "take majority"
         )
-    if config.consensus.teacher != "online":
+    if labels is None and config.consensus.teacher != "online":
         raise ConfigError(
             f"consensus.teacher is {config.consensus.teacher!r}, but the groups of a batch of verl "
             "vote themselves; set it to online"
@@ -56,14 +64,17 @@ def vote_on_batch(
     for row, length in enumerate(mask_BT.sum(-1).tolist()):
         if length:
             places.setdefault(str(uids[row]), []).append(row)
-    groups, replies, samples = [], [], []
+    groups, replies, asked = [], [], []
     for name, rows in places.items():
         if len(rows) != config.train.num_generations:
             raise ConfigError(
                 f"group {name[:80]!r} has {len(rows)} responses, expected train.num_generations "
                 f"({config.train.num_generations})"
             )
-        sample = Sample(str(about[rows[0]]["id"]), str(about[rows[0]]["problem"]))
+        told = about[rows[0]]
+        sample = (samples or {}).get(str(told["id"])) or Sample(
+            str(told["id"]), str(told["problem"])
+        )
         prompt, own = Prompt(sample.problem, ()), []
         for row in rows:
             ids = tuple(data.batch["responses"][row][mask_BT[row].bool()].tolist())
@@ -71,11 +82,14 @@ def vote_on_batch(
             finish = Finish.STOP if ids[-1] in ends else Finish.LENGTH
             one = Completion(text, ids, (), finish)
             own.append(Reply(one, final_answer(one, prompt, config.consensus.kind)))
-        samples.append(sample)
+        asked.append(sample)
         replies.append(own)
         groups.append(Group(sample, (), tuple(reply.completion for reply in own)))
-    labels = label_by_vote(replies, samples, config.consensus)
-    judged = reward(groups, labels, replies, config)
+    if labels is None:
+        found: Sequence[Label] = label_by_vote(replies, asked, config.consensus)
+    else:
+        found = labels(asked)
+    judged = reward(groups, found, replies, config)
     rewards_BT = torch.zeros(mask_BT.shape)
     advantages_BT = torch.zeros(mask_BT.shape)
     for rows, group in zip(places.values(), judged, strict=True):
