@@ -33,7 +33,9 @@ def batch_of(batch: Batch, tokenizer: Any) -> Any:
     width = max(map(len, rows))
     return verl.DataProto.from_single_dict(
         {
-            "responses": torch.tensor([r + [tokenizer.eos_token_id] * (width - len(r)) for r in rows]),
+            "responses": torch.tensor(
+                [r + [tokenizer.eos_token_id] * (width - len(r)) for r in rows]
+            ),
             "response_mask": torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in rows]),
             "uid": np.array([*uids, "pad"], dtype=object),
             "extra_info": np.array([*about, {}], dtype=object),
