@@ -128,7 +128,7 @@ def test_what_is_wrong_is_found() -> None:
     assert wrong(["trian", "--model", "M"]) == "mmupt has no verb trian"
     assert wrong(["audit", "nxt", "DIR"]) == "mmupt audit has no verb nxt"
     assert wrong(["train", "--modle", "M"]) == "mmupt train has no option --modle"
-    assert wrong(["launch", "--engine", "trl", "train"]) == "mmupt launch has no option --engine"
+    assert wrong(["launch", "--engnie", "trl", "train"]) == "mmupt launch has no option --engnie"
     prose, code = split(
         "see [a](b.md#c) and `mmupt\neval`\n\n    mmupt vote \\\n      --data D # x\n"
     )
