@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Processes of the tests, of one thread each; 0: pytest's own. The tests of a file stay together.
 WORKERS ?= 2
 
-.PHONY: demo test test-trl test-verl test-wheel check setup postgres chromium base-model clean
+.PHONY: demo test test-trl test-verl test-vllm test-wheel check setup postgres chromium base-model clean
 
 demo: setup
 	$(BIN)/mmupt demo
@@ -33,6 +33,18 @@ test-verl: .venv-verl/.installed
 	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
 	.venv-verl/bin/python -m pip install --quiet --requirement constraints-verl.txt
 	.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+# Exported models behind vLLM's CPU build, in an environment of its own, asked from the project's.
+# torchaudio and torchcodec go again: where only their builds for CUDA are found they do not load,
+# and transformers fails where it finds one that does not load.
+test-vllm: setup .venv-vllm/.installed
+	MMUPT_VLLM=.venv-vllm/bin/python $(BIN)/pytest tests/vllm
+
+.venv-vllm/.installed: constraints-vllm.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --requirement constraints-vllm.txt
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 
 # The wheel in an empty environment, outside the source tree: its help, and its demo.
@@ -82,4 +94,4 @@ base-model: setup
 	$(BIN)/python scripts/pretrain_base.py --out src/mmupt/embedded/model
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-verl build dist src/*.egg-info
+	rm -rf $(VENV) .venv-trl .venv-verl .venv-vllm build dist src/*.egg-info

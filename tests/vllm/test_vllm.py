@@ -84,6 +84,10 @@ def served(request: pytest.FixtureRequest) -> Served:
     return found
 
 
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+
+
 @pytest.fixture(scope="module")
 def policy(qwen: Served) -> Policy:
     return load_policy(qwen.folder, device="cpu")
@@ -97,7 +101,7 @@ def prompts(qwen: Served) -> list[Prompt]:
             tuple(Image.open(qwen.data.parent / name).convert("RGB") for name in row["images"]),
             row["id"],
         )
-        for row in map(json.loads, qwen.data.read_text(encoding="utf-8").splitlines())
+        for row in lines(qwen.data)
     ]
 
 
@@ -115,10 +119,7 @@ def test_an_evaluation_is_the_same(served: Served, tmp_path: Path, tell: Tell) -
         served, tmp_path, "eval", "--samples", 0,
         "--set", f"eval.max_completion_length={served.tokens}",
     )  # fmt: skip
-    rows = [
-        [json.loads(line) for line in (tmp_path / name / "replies.jsonl").open(encoding="utf-8")]
-        for name in ("here", "there")
-    ]
+    rows = [lines(tmp_path / name / "replies.jsonl") for name in ("here", "there")]
     cut = 0
     for one, other in zip(*rows, strict=True):
         if one["truncated"] and one["reply"].endswith(PIECE):
@@ -140,6 +141,7 @@ def test_an_evaluation_is_the_same(served: Served, tmp_path: Path, tell: Tell) -
 
 def test_votes_are_the_same(served: Served, tmp_path: Path, tell: Tell) -> None:
     words = [f"consensus.views={VIEWS}", "consensus.temperature=0"]
+    words += ["views.brightness=[0.3,1.7]", "views.contrast=[0.2,1.8]"]
     words.append(f"train.max_completion_length={served.tokens}")
     both(served, tmp_path, "vote", *[part for word in words for part in ("--set", word)])
     here, there = (
