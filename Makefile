@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Processes of the tests, of one thread each; 0: pytest's own. The tests of a file stay together.
 WORKERS ?= 2
 
-.PHONY: demo test test-trl test-verl test-vllm test-wheel check setup postgres chromium base-model clean
+.PHONY: demo test test-trl test-verl test-vllm test-wheel docs check setup postgres chromium base-model clean
 
 demo: setup
 	$(BIN)/mmupt demo
@@ -54,6 +54,10 @@ test-wheel:
 	build/wheel/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	build/wheel/venv/bin/python -m pip install --quiet --constraint constraints.txt build/wheel/*.whl
 	cd build/wheel && venv/bin/mmupt --version && venv/bin/mmupt demo --out demo
+
+# The site of docs/ into build/site; a link that leads nowhere is an error.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
 
 check: setup
 	$(BIN)/ruff check .
