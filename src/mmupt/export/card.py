@@ -140,7 +140,7 @@ def _listed(names: Any) -> str:
 
 
 def _use(kind: Format, model: str) -> str:
-    serve = "    vllm serve . --limit-mm-per-prompt '{\"image\": 1}'"
+    serve = "    vllm serve . --generation-config vllm --limit-mm-per-prompt '{\"image\": 1}'"
     if kind == "peft":
         how = (
             "    from peft import PeftModel\n"
