@@ -19,7 +19,9 @@ import pytest
 VLLM = os.environ.get("MMUPT_VLLM", "")
 """The Python of an environment with vLLM."""
 if VLLM and not Path(VLLM).is_file():
-    raise pytest.UsageError(f"MMUPT_VLLM is to name a Python that has vLLM, and {VLLM} is not there")
+    raise pytest.UsageError(
+        f"MMUPT_VLLM is to name a Python that has vLLM, and {VLLM} is not there"
+    )
 MMUPT = [
     sys.executable,
     "-c",
