@@ -137,7 +137,8 @@ def start(plan: Plan) -> None:
         RunFolderError: the folder holds something else.
         ProcessError: verl failed.
     """
-    if importlib.util.find_spec("verl") is None:
+    found = importlib.util.find_spec("verl")
+    if found is None or found.origin is None:  # a mere folder of that name is no package
         raise ModelError(
             "--engine verl needs verl, which is not installed here; docs/verl.md says how to make "
             "its environment (--dry-run does without)"
