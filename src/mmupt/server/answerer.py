@@ -444,7 +444,8 @@ class ServerAnswerer:
         elif isinstance(error, self._openai.APITimeoutError):
             text = f"no reply within {self.config.timeout:g} seconds"
         elif isinstance(error, self._openai.APIConnectionError):
-            text = f"connection failed ({error.__cause__ or error})"
+            cause = error.__cause__ or error
+            text = f"connection failed ({str(cause) or type(cause).__name__})"
         else:
             text = str(error)
         if self._key:
